@@ -1,0 +1,2 @@
+//! `stoker`: the CLI and the agent in one binary.
+fn main() {}

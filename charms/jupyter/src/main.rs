@@ -1,0 +1,2 @@
+//! The jupyter charm: plan, inspect and recipe in one executable. It must not touch the host outside a recipe.
+fn main() {}

@@ -1,0 +1,2 @@
+//! `stoker-hook`: the multi-call hook tool binary.
+fn main() {}
