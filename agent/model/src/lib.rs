@@ -7,6 +7,7 @@
 pub mod charm;
 pub mod digest;
 pub mod ids;
+pub mod keys;
 pub mod observation;
 pub mod placeholder;
 pub mod plan;
@@ -14,5 +15,6 @@ pub mod plan;
 pub mod probe;
 pub mod record;
 pub mod size;
+pub mod snapshot;
 pub mod status;
 pub mod strict;
