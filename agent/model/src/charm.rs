@@ -224,7 +224,8 @@ pub struct Param {
 
 /// Reads and checks a `charm.toml`.
 pub fn parse(text: &str) -> Result<Charm, CharmError> {
-    let charm: Charm = toml::from_str(text).map_err(|e| CharmError::Shape(strict::explain(e.to_string().trim())))?;
+    let charm: Charm =
+        toml::from_str(text).map_err(|e| CharmError::Shape(strict::explain(e.to_string().trim())))?;
     charm.check()?;
     Ok(charm)
 }
@@ -244,7 +245,8 @@ impl Charm {
         for name in names {
             check_name(name).map_err(|e| CharmError::Invalid(e.to_string()))?;
         }
-        let programs = [Some(&self.programs.dispatch), self.programs.inspect.as_ref(), self.programs.recipe.as_ref()];
+        let programs =
+            [Some(&self.programs.dispatch), self.programs.inspect.as_ref(), self.programs.recipe.as_ref()];
         for path in programs.into_iter().flatten() {
             if path.is_empty() || path.starts_with('/') || path.split('/').any(|part| part == "..") {
                 return invalid(format!("program `{path}` is not a path inside the charm"));
@@ -257,7 +259,9 @@ impl Charm {
         }
         for (name, option) in &self.config {
             if let Some(default) = &option.default {
-                option.check(default).map_err(|why| CharmError::Invalid(format!("default of option `{name}`: {why}")))?;
+                option
+                    .check(default)
+                    .map_err(|why| CharmError::Invalid(format!("default of option `{name}`: {why}")))?;
             }
         }
         for (name, action) in &self.actions {
@@ -273,7 +277,8 @@ impl Charm {
 impl Opt {
     /// Whether `auto` stands for "decide yourself".
     fn auto(&self) -> bool {
-        matches!(self.kind, OptType::Size | OptType::Int) && self.default.as_ref().is_some_and(|d| d == "auto")
+        matches!(self.kind, OptType::Size | OptType::Int)
+            && self.default.as_ref().is_some_and(|d| d == "auto")
     }
 
     /// The observed value of a written one, or what is wrong with it. Sizes become bytes.
@@ -293,7 +298,9 @@ impl Opt {
                 text.parse::<f64>().ok().filter(|n| n.is_finite()).map(Value::from)
             }
             (OptType::Size, Value::Number(n)) => n.as_u64().map(Value::from),
-            (OptType::Size, Value::String(text)) => return size::bytes(text).map(Value::from).map_err(|e| e.to_string()),
+            (OptType::Size, Value::String(text)) => {
+                return size::bytes(text).map(Value::from).map_err(|e| e.to_string());
+            }
             (OptType::Duration, Value::String(text)) => {
                 return size::duration(text).map(|_| value.clone()).map_err(|e| e.to_string());
             }

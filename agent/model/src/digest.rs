@@ -7,7 +7,7 @@ use crate::ids::Digest;
 /// A document cannot be written as canonical JSON.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write the document as canonical JSON")]
-pub struct NotCanonical(#[source] serde_json::Error);
+pub struct NotCanonical(#[from] serde_json::Error);
 
 /// The digest of a document's canonical JSON: equal documents have equal digests on any host.
 pub fn of_document<T: Serialize>(document: &T) -> Result<Digest, NotCanonical> {

@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum IdError {
     /// Not a valid application, charm, resource, option or service name.
-    #[error("`{0}` is not a valid name: lower-case letters, digits and single hyphens, starting with a letter")]
+    #[error(
+        "`{0}` is not a valid name: lower-case letters, digits and single hyphens, starting with a letter"
+    )]
     Name(String),
     /// Not `APP/NUMBER`.
     #[error("`{0}` is not a unit: expected APP/NUMBER, as in `web/0`")]

@@ -74,7 +74,9 @@ impl Key {
             ["change", n] => Self::Change(n.parse().ok()?),
             ["app", app] => Self::App((*app).into()),
             ["release", app, n] => Self::Release((*app).into(), n.parse().ok()?),
-            ["resource", app, resource, n] => Self::Revision((*app).into(), (*resource).into(), n.parse().ok()?),
+            ["resource", app, resource, n] => {
+                Self::Revision((*app).into(), (*resource).into(), n.parse().ok()?)
+            }
             ["app-state", app] => Self::AppState((*app).into()),
             ["unit", u] => Self::Unit(unit(u)?),
             ["report", u] => Self::Report(unit(u)?),

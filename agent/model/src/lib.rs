@@ -8,12 +8,16 @@ pub mod charm;
 pub mod digest;
 pub mod ids;
 pub mod keys;
+pub mod local;
+pub mod next;
 pub mod observation;
+pub mod observe;
 pub mod placeholder;
 pub mod plan;
-
 pub mod probe;
 pub mod record;
+pub mod report;
+pub mod resolve;
 pub mod size;
 pub mod snapshot;
 pub mod status;

@@ -130,7 +130,8 @@ mod tests {
     #[test]
     fn picks_and_judges() {
         let probe: Probe =
-            serde_json::from_value(json!({"http": "u", "pointer": "/beans/0/n", "op": "ge", "value": 1})).unwrap();
+            serde_json::from_value(json!({"http": "u", "pointer": "/beans/0/n", "op": "ge", "value": 1}))
+                .unwrap();
         let answer = json!({"beans": [{"n": 2}]});
         assert_eq!(probe.pick(&answer), json!(2));
         assert!(probe.passes(&json!(2)) && !probe.passes(&json!(0)) && !probe.passes(&Value::Null));
@@ -142,7 +143,9 @@ mod tests {
     #[test]
     fn checks_kinds() {
         assert!(Probe::default().check().is_err());
-        assert!(Probe { tcp: Some("a:1".into()), http: Some("u".into()), ..Probe::default() }.check().is_err());
+        assert!(
+            Probe { tcp: Some("a:1".into()), http: Some("u".into()), ..Probe::default() }.check().is_err()
+        );
         assert!(Probe { tcp: Some("a:1".into()), ..Probe::default() }.check().is_ok());
     }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::ids::{Digest, UnitId};
-use crate::observation::{Bag, Facts, Life, Service, TaskState};
+use crate::observation::{Bag, Facts, Grant, Life, Service, TaskState};
 use crate::plan::Verdict;
 use crate::status::Status;
 
@@ -151,6 +151,9 @@ pub struct Unit {
     pub life: Life,
     /// The release that it is to be at.
     pub release: u64,
+    /// What placement reserved for it.
+    #[serde(default)]
+    pub grant: Grant,
     /// Dying: go without waiting for the plan's `gone`.
     #[serde(default)]
     pub force: bool,

@@ -29,7 +29,8 @@ pub fn bytes(text: &str) -> Result<u64, SizeError> {
         _ => (body, 0),
     };
     let value: f64 = number.parse().map_err(|_| bad())?;
-    let value = value * f64::from(1u32 << (shift % 30)) * if shift >= 30 { f64::from(1u32 << 30) } else { 1.0 };
+    let value =
+        value * f64::from(1u32 << (shift % 30)) * if shift >= 30 { f64::from(1u32 << 30) } else { 1.0 };
     if value.is_finite() && (0.0..=MAX_SAFE as f64).contains(&value) { Ok(value as u64) } else { Err(bad()) }
 }
 
@@ -56,9 +57,14 @@ mod tests {
 
     #[test]
     fn sizes() {
-        for (text, expected) in
-            [("4g", 4 << 30), ("512M", 512 << 20), ("1.5g", 3 << 29), ("100", 100), ("1KiB", 1024), ("2t", 2 << 40)]
-        {
+        for (text, expected) in [
+            ("4g", 4 << 30),
+            ("512M", 512 << 20),
+            ("1.5g", 3 << 29),
+            ("100", 100),
+            ("1KiB", 1024),
+            ("2t", 2 << 40),
+        ] {
             assert_eq!(bytes(text), Ok(expected), "{text}");
         }
         for bad in ["", "g", "-1g", "4x", "1e400", "nan"] {

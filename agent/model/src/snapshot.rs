@@ -7,7 +7,9 @@ use std::sync::Arc;
 use crate::ids::UnitId;
 use crate::keys::Key;
 use crate::observation::{Bag, Life};
-use crate::record::{Action, App, Change, Model, Relation, Release, Revision, Secret, TaskResult, Unit, UnitReport};
+use crate::record::{
+    Action, App, Change, Model, Relation, Release, Revision, Secret, TaskResult, Unit, UnitReport,
+};
 
 /// A stored record that does not read.
 #[derive(Debug, thiserror::Error)]
@@ -147,6 +149,8 @@ mod tests {
         snapshot.apply("app-state/web", None).unwrap();
         assert!(snapshot.app_state.is_empty());
         snapshot.apply("something/new", Some(b"x")).unwrap();
-        assert!(snapshot.apply("app-state/web", Some(b"[")).unwrap_err().to_string().contains("app-state/web"));
+        assert!(
+            snapshot.apply("app-state/web", Some(b"[")).unwrap_err().to_string().contains("app-state/web")
+        );
     }
 }

@@ -13,7 +13,8 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
 
 /// Adds "did you mean" to serde's message about an unknown field or variant; other messages pass unchanged.
 pub fn explain(message: &str) -> String {
-    let Some(rest) = message.split("unknown field `").nth(1).or_else(|| message.split("unknown variant `").nth(1))
+    let Some(rest) =
+        message.split("unknown field `").nth(1).or_else(|| message.split("unknown variant `").nth(1))
     else {
         return message.to_owned();
     };

@@ -92,7 +92,11 @@ fn check(plan: &Plan, observation: &Observation) -> Result<(), PlanError> {
             (Some(how), None) if secret_size(how).is_some() => {}
             (Some(how), None) => return invalid(format!("secret `{name}`: cannot generate `{how}`")),
             (None, Some(id)) if id.starts_with("secret:") => {}
-            _ => return invalid(format!("secret `{name}`: needs one of `generate` and `from` (a `secret:ID`)")),
+            _ => {
+                return invalid(format!(
+                    "secret `{name}`: needs one of `generate` and `from` (a `secret:ID`)"
+                ));
+            }
         }
         if let Some(scope) = secret.scope.as_deref() {
             if !matches!(scope, "app" | "unit") {
@@ -184,7 +188,10 @@ fn check_service(plan: &Plan, name: &str, service: &Service) -> Result<(), PlanE
         probe.check().map_err(|why| PlanError::Invalid(format!("{what}: a {kind} probe {why}")))?;
     }
     duration(&what, "stop.grace", &service.stop.grace)?;
-    if !matches!(service.stop.signal.as_str(), "TERM" | "INT" | "QUIT" | "HUP" | "USR1" | "USR2" | "PWR" | "KILL") {
+    if !matches!(
+        service.stop.signal.as_str(),
+        "TERM" | "INT" | "QUIT" | "HUP" | "USR1" | "USR2" | "PWR" | "KILL"
+    ) {
         return invalid(format!("{what}: unknown stop signal `{}`", service.stop.signal));
     }
     if let Some(drain) = &service.stop.drain {
@@ -193,7 +200,10 @@ fn check_service(plan: &Plan, name: &str, service: &Service) -> Result<(), PlanE
         }
     }
     if !matches!(service.restart.on.as_str(), "failure" | "always" | "never") {
-        return invalid(format!("{what}: restart on `{}` is none of failure, always, never", service.restart.on));
+        return invalid(format!(
+            "{what}: restart on `{}` is none of failure, always, never",
+            service.restart.on
+        ));
     }
     for step in &service.restart.backoff {
         duration(&what, "restart.backoff", step)?;
@@ -246,7 +256,9 @@ fn references(
     ports: &[String],
     needs: &[String],
 ) -> Result<(), PlanError> {
-    let missing = |kind: &str, name: &str| invalid(format!("{what} names {kind} `{name}`, which the plan does not have"));
+    let missing = |kind: &str, name: &str| {
+        invalid(format!("{what} names {kind} `{name}`, which the plan does not have"))
+    };
     if let Some(name) = trees.iter().find(|n| !plan.trees.contains_key(*n)) {
         return missing("tree", name);
     }
@@ -302,7 +314,8 @@ fn placeholders(plan: &Plan, what: &str, text: &str, live: bool) -> Result<(), P
                 Kind::Secret => plan.secrets.keys().map(String::as_str).collect(),
                 Kind::Address => BTreeSet::new(),
             };
-            let hint = strict::nearest(name, all).map(|n| format!(" (did you mean `{n}`?)")).unwrap_or_default();
+            let hint =
+                strict::nearest(name, all).map(|n| format!(" (did you mean `{n}`?)")).unwrap_or_default();
             return invalid(format!("{what}: `${{{kind}:{name}}}` names nothing in the plan{hint}"));
         }
         if live && kind == Kind::Secret {
@@ -318,7 +331,8 @@ mod tests {
     use serde_json::{Value, json};
 
     fn said(plan: &Value) -> String {
-        parse(plan.to_string().as_bytes(), &Observation::default()).map_or_else(|e| e.to_string(), |_| "ok".into())
+        parse(plan.to_string().as_bytes(), &Observation::default())
+            .map_or_else(|e| e.to_string(), |_| "ok".into())
     }
 
     #[test]
