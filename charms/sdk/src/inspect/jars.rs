@@ -1,0 +1,106 @@
+//! Facts of a folder of jars: which, for what Scala, and the Java that they need at least.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::bail;
+use serde_json::json;
+
+use crate::Facts;
+use crate::jars::{Jar, java_of};
+
+/// Files that may lie beside jars.
+const BESIDE: [&str; 6] = ["pom", "txt", "md", "asc", "sha1", "sha512"];
+/// How many classes of one jar are looked at, spread over it.
+const CLASSES: usize = 64;
+
+pub(super) fn facts(tree: &Path) -> anyhow::Result<Option<Facts>> {
+    let Some(jars) = folder(tree) else { return Ok(None) };
+    let mut names = Vec::new();
+    let mut scala: Option<String> = None;
+    let mut java = 0;
+    for path in &jars {
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        match (&scala, scala_of(&name)) {
+            (Some(known), Some(other)) if *known != other => {
+                bail!(
+                    "cannot use these jars together: some are for Scala {known}, `{name}` is for Scala {other}"
+                );
+            }
+            (None, found @ Some(_)) => scala = found,
+            _ => {}
+        }
+        java = java.max(floor(path)?);
+        names.push(name);
+    }
+    let version = match names.as_slice() {
+        [only] => version_of(only).unwrap_or_default().to_owned(),
+        _ => String::new(),
+    };
+    let mut facts = Facts { product: "jars".into(), version, ..Facts::default() };
+    if let Some(scala) = scala {
+        facts.requires.insert("scala".into(), json!(scala));
+    }
+    if java > 0 {
+        facts.requires.insert("java".into(), json!(format!(">={java}")));
+    }
+    facts.details.insert("jars".into(), json!(names));
+    Ok(Some(facts))
+}
+
+/// The jars of a tree that holds nothing else of weight, at its root or in `jars/`; sorted.
+fn folder(tree: &Path) -> Option<Vec<PathBuf>> {
+    let mut jars = Vec::new();
+    let mut folders = Vec::new();
+    for entry in std::fs::read_dir(tree).ok()?.flatten() {
+        let path = entry.path();
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let extension = path.extension().unwrap_or_default().to_string_lossy().into_owned();
+        match extension.as_str() {
+            _ if path.is_dir() => folders.push(name),
+            "jar" => jars.push(path),
+            extension if BESIDE.contains(&extension) => {}
+            _ if ["LICENSE", "NOTICE", "README", "DEPENDENCIES"].contains(&name.as_str()) => {}
+            _ => return None,
+        }
+    }
+    if jars.is_empty() && folders == ["jars"] {
+        jars = crate::jars::find(&tree.join("jars"), "");
+        folders.clear();
+    }
+    jars.sort_unstable();
+    (folders.is_empty() && !jars.is_empty()).then_some(jars)
+}
+
+/// `2.12` of `name_2.12-1.0`.
+fn scala_of(name: &str) -> Option<String> {
+    let at = name
+        .rmatch_indices('_')
+        .map(|(at, _)| &name[at + 1..])
+        .find(|rest| rest.starts_with("2.1") || rest.starts_with("3-") || *rest == "3")?;
+    Some(at.split('-').next().unwrap_or(at).to_owned())
+}
+
+/// `1.0` of `name-1.0`, `1.0-x` of `name-1.0-x`: what follows the first hyphen before a digit.
+fn version_of(name: &str) -> Option<&str> {
+    let at = name
+        .match_indices('-')
+        .map(|(at, _)| at + 1)
+        .find(|at| name[*at..].starts_with(|c: char| c.is_ascii_digit()));
+    at.map(|at| &name[at..])
+}
+
+/// The Java feature version that a jar's classes need; 0 when it has none. Classes for newer Javas in a
+/// multi-release jar, and module descriptors, do not count.
+fn floor(path: &Path) -> anyhow::Result<u32> {
+    let mut jar = Jar::open(path)?;
+    let counts = |name: &String| {
+        let is_class = name.strip_suffix(".class").is_some();
+        is_class && !name.starts_with("META-INF/") && !name.ends_with("module-info.class")
+    };
+    let classes: Vec<String> = jar.names()?.into_iter().filter(counts).collect();
+    let mut highest = 0;
+    for class in classes.iter().step_by(classes.len().div_ceil(CLASSES).max(1)) {
+        highest = highest.max(jar.class_major(class)?.unwrap_or(0));
+    }
+    Ok(java_of(highest))
+}
