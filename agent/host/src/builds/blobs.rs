@@ -1,0 +1,392 @@
+//! Blobs on disk and those on their way there. Owns `blobs/` and one folder of `incoming/` per ingest: a blob
+//! appears by rename once it is durable. It must not know whose file a blob is.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use stoker_model::ids::Digest;
+
+use super::error::BuildError;
+use super::manifest::Manifest;
+use crate::fs::failpoint::hit;
+use crate::fs::{Dir, free_bytes, unique};
+
+/// The one time every file and folder of a build has: 2000-01-01, in seconds since 1970.
+pub(super) const TIME: i64 = 946_684_800;
+/// Smaller files are held in memory until it is known whether they are new.
+pub(super) const SMALL: u64 = 256 * 1024;
+/// Foreign unwritten data on the file system from which syncing all of it costs more than syncing each file.
+const FOREIGN_DIRTY: u64 = 512 * 1024 * 1024;
+
+/// The blobs' folder, its 256 sub-folders opened as they are needed.
+#[derive(Debug)]
+pub(super) struct Blobs {
+    path: PathBuf,
+    dir: Dir,
+    shards: Vec<OnceLock<Dir>>,
+}
+
+/// A blob's file name: its digest, and `x` where it can be run (the mode belongs to the inode).
+pub(super) fn file_name(blob: &Digest, exec: bool) -> String {
+    let mut name = blob.hex();
+    if exec {
+        name.push('x');
+    }
+    name
+}
+
+/// Reads a blob's file name back.
+pub(super) fn parse_name(name: &str) -> Option<(Digest, bool)> {
+    let (hex, exec) = name.strip_suffix('x').map_or((name, false), |hex| (hex, true));
+    let blob = Digest::from_hex(hex).ok()?;
+    (file_name(&blob, exec) == name).then_some((blob, exec))
+}
+
+impl Blobs {
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        let dir = Dir::create(path)?;
+        dir.spread();
+        let shards = (0..256).map(|_| OnceLock::new()).collect();
+        Ok(Self { path: path.to_owned(), dir, shards })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The folder a blob is in, made if it is not there.
+    pub(super) fn shard(&self, blob: &Digest) -> io::Result<&Dir> {
+        let slot = &self.shards[usize::from(blob.bytes()[0])];
+        if let Some(dir) = slot.get() {
+            return Ok(dir);
+        }
+        let name = &blob.hex()[..2];
+        let dir = match self.dir.make_dir(name, 0o755) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.dir.sub(name)?,
+            other => other?,
+        };
+        Ok(slot.get_or_init(|| dir))
+    }
+
+    /// Size of a blob, if it is there.
+    pub(super) fn size(&self, blob: &Digest, exec: bool) -> io::Result<Option<u64>> {
+        Ok(self.shard(blob)?.try_stat(file_name(blob, exec))?.map(|stat| stat.st_size as u64))
+    }
+
+    pub(super) fn has(&self, blob: &Digest, exec: bool) -> io::Result<bool> {
+        Ok(self.size(blob, exec)?.is_some())
+    }
+
+    pub(super) fn open_blob(&self, blob: &Digest, exec: bool) -> io::Result<File> {
+        self.shard(blob)?.open_file(file_name(blob, exec))
+    }
+
+    /// The sub-folders there are, by name.
+    pub(super) fn folders(&self) -> io::Result<Vec<(String, Dir)>> {
+        let mut found = Vec::new();
+        for entry in self.dir.entries()? {
+            let Some(name) = entry.name.to_str() else { continue };
+            if name.len() == 2 {
+                found.push((name.to_owned(), self.dir.sub(name)?));
+            }
+        }
+        found.sort_by(|a, b| a.0.cmp(&b.0));
+        Ok(found)
+    }
+}
+
+/// Where an ingest writes before anything is visible. Dropped, it is gone with all in it.
+#[derive(Debug)]
+pub(super) struct Staging<'a> {
+    blobs: &'a Blobs,
+    parent: Dir,
+    folder: PathBuf,
+    name: String,
+    dir: Dir,
+    source: PathBuf,
+    small: Vec<u8>,
+    new_bytes: u64,
+    new_files: u64,
+    last: Option<String>,
+}
+
+/// What came of one file's content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Stored {
+    pub(super) blob: Digest,
+    /// The content was only hashed, in the belief that it is there, and it is not: it must be read again.
+    pub(super) missed: bool,
+}
+
+/// A file's content as it comes, in pieces; an empty piece is the end.
+pub(super) trait Body {
+    fn piece(&mut self) -> Result<&[u8], BuildError>;
+    fn done(&mut self, n: usize);
+}
+
+impl<'a> Staging<'a> {
+    /// A folder of its own below `incoming`; `source` is what errors name.
+    pub(super) fn new(blobs: &'a Blobs, incoming: &Path, source: &Path) -> Result<Self, BuildError> {
+        let fail = |error| BuildError::io("write below", incoming, error);
+        let parent = Dir::open(incoming).map_err(fail)?;
+        let name = unique();
+        let dir = parent.make_dir(&name, 0o700).map_err(fail)?;
+        Ok(Self {
+            blobs,
+            parent,
+            folder: incoming.to_owned(),
+            name,
+            dir,
+            source: source.to_owned(),
+            small: Vec::new(),
+            new_bytes: 0,
+            new_files: 0,
+            last: None,
+        })
+    }
+
+    /// Bytes of blobs that were not there before.
+    pub(super) fn new_bytes(&self) -> u64 {
+        self.new_bytes
+    }
+
+    /// Stores one file's content. `size` is what the source promises and only steers how; `expected` is a blob
+    /// that is there and probably the same.
+    pub(super) fn store(
+        &mut self,
+        size: u64,
+        exec: bool,
+        expected: Option<&Digest>,
+        body: &mut dyn Body,
+    ) -> Result<Stored, BuildError> {
+        if let Some(expected) = expected {
+            let blob = drain(body, |_| Ok(()))?;
+            return Ok(Stored { missed: blob != *expected && !self.known(&blob, exec)?, blob });
+        }
+        let blob =
+            if size < SMALL { self.store_small(exec, body)? } else { self.store_large(size, exec, body)? };
+        hit("builds.ingest.blob-written");
+        Ok(Stored { blob, missed: false })
+    }
+
+    /// Whether the blob is there already or staged here.
+    fn known(&self, blob: &Digest, exec: bool) -> Result<bool, BuildError> {
+        let staged = || Ok(self.dir.try_stat(file_name(blob, exec))?.is_some());
+        self.blobs
+            .has(blob, exec)
+            .and_then(|there| if there { Ok(true) } else { staged() })
+            .map_err(|error| BuildError::io("look into", self.blobs.path(), error))
+    }
+
+    fn store_small(&mut self, exec: bool, body: &mut dyn Body) -> Result<Digest, BuildError> {
+        let mut small = std::mem::take(&mut self.small);
+        small.clear();
+        let blob = drain(body, |piece| {
+            small.extend_from_slice(piece);
+            Ok(())
+        })?;
+        // Looked up first: a file made and removed again slows down every one after it on ext4.
+        if !self.known(&blob, exec)? {
+            let written = self.create(&file_name(&blob, exec), exec).and_then(|mut file| {
+                file.write_all(&small)?;
+                seal(&file)
+            });
+            written.map_err(|error| self.full(error))?;
+            self.added(small.len() as u64);
+        }
+        self.small = small;
+        Ok(blob)
+    }
+
+    fn store_large(&mut self, size: u64, exec: bool, body: &mut dyn Body) -> Result<Digest, BuildError> {
+        const TEMPORARY: &str = "large";
+        let mut file = self.create(TEMPORARY, exec).map_err(|error| self.full(error))?;
+        match rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::KEEP_SIZE, 0, size) {
+            Err(rustix::io::Errno::NOSPC) => return Err(self.full(rustix::io::Errno::NOSPC.into())),
+            // Only a hint: not every file system can.
+            Ok(()) | Err(_) => {}
+        }
+        let mut written = 0u64;
+        let blob = drain(body, |piece| {
+            written += piece.len() as u64;
+            file.write_all(piece).map_err(|error| self.full(error))
+        })?;
+        seal(&file).map_err(|error| self.full(error))?;
+        // Starts writing back now what the sync at the end would otherwise wait for.
+        let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
+        if self.known(&blob, exec)? {
+            self.dir.unlink(TEMPORARY).map_err(|error| self.full(error))?;
+        } else {
+            self.dir
+                .rename(TEMPORARY, &self.dir, file_name(&blob, exec))
+                .map_err(|error| self.full(error))?;
+            self.added(written);
+        }
+        Ok(blob)
+    }
+
+    fn create(&self, name: &str, exec: bool) -> io::Result<File> {
+        let mode = if exec { 0o555 } else { 0o444 };
+        let file = self.dir.create_new(name, mode)?;
+        // Whatever the umask.
+        file.set_permissions(std::fs::Permissions::from_mode(mode))?;
+        Ok(file)
+    }
+
+    fn added(&mut self, bytes: u64) {
+        self.new_bytes += bytes;
+        self.new_files += 1;
+    }
+
+    /// Bytes of a tree's files, staged here or there already.
+    pub(super) fn size_of(&self, manifest: &Manifest) -> Result<u64, BuildError> {
+        let mut bytes = 0;
+        for (_, blob, exec) in manifest.files() {
+            let there = match self.dir.try_stat(file_name(blob, exec)) {
+                Ok(Some(stat)) => Ok(Some(stat.st_size as u64)),
+                Ok(None) => self.blobs.size(blob, exec),
+                Err(error) => Err(error),
+            };
+            let size = there.map_err(|error| BuildError::io("look into", self.blobs.path(), error))?;
+            bytes +=
+                size.ok_or_else(|| BuildError::damaged(format!("blobs/{}", blob.hex()), "it is missing"))?;
+        }
+        Ok(bytes)
+    }
+
+    /// Stores a tree's manifest, which becomes visible after everything else. Whether it was there already is
+    /// the second result.
+    pub(super) fn store_manifest(&mut self, manifest: &Manifest) -> Result<(Digest, bool), BuildError> {
+        // Written twice, to a hash and to the file: it may be far larger than what should be held in memory.
+        let mut hasher = blake3::Hasher::new();
+        manifest.write(&mut hasher).map_err(|error| self.full(error))?;
+        let digest = Digest::new(*hasher.finalize().as_bytes());
+        if self.known(&digest, false)? {
+            return Ok((digest, true));
+        }
+        let name = file_name(&digest, false);
+        let written = self.create(&name, false).and_then(|file| {
+            let mut out = BufWriter::new(&file);
+            manifest.write(&mut out)?;
+            out.flush()?;
+            seal(&file)?;
+            file.metadata().map(|meta| meta.len())
+        });
+        let bytes = written.map_err(|error| self.full(error))?;
+        self.added(bytes);
+        self.last = Some(name);
+        Ok((digest, false))
+    }
+
+    /// Makes everything staged durable, then visible.
+    pub(super) fn publish(self) -> Result<(), BuildError> {
+        hit("builds.ingest.before-sync");
+        if self.new_files > 0 {
+            self.sync().map_err(|error| self.full(error))?;
+        }
+        hit("builds.ingest.before-rename");
+        let mut moved = false;
+        for entry in self.dir.entries().map_err(|error| self.full(error))? {
+            let Some(name) = entry.name.to_str() else { continue };
+            if self.last.as_deref() == Some(name) {
+                continue;
+            }
+            self.reveal(name)?;
+            if !moved {
+                moved = true;
+                hit("builds.ingest.half-renamed");
+            }
+        }
+        if let Some(last) = &self.last {
+            self.reveal(last)?;
+            moved = true;
+        }
+        if moved {
+            // One flush for all the names; each file's own data is durable already.
+            self.sync().map_err(|error| self.full(error))?;
+        }
+        hit("builds.ingest.renamed");
+        Ok(())
+    }
+
+    fn reveal(&self, name: &str) -> Result<(), BuildError> {
+        let Some((blob, _)) = parse_name(name) else { return Ok(()) };
+        let to = self.blobs.shard(&blob).map_err(|error| self.full(error))?;
+        match self.dir.rename_new(name, to, name) {
+            // Another ingest was first: the same content.
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(self.full(error)),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        if foreign_dirty(self.new_bytes) < FOREIGN_DIRTY {
+            return self.dir.sync_file_system();
+        }
+        for entry in self.dir.entries()? {
+            self.dir.open_file(&entry.name)?.sync_data()?;
+        }
+        self.dir.sync()?;
+        for (_, shard) in self.blobs.folders()? {
+            shard.sync()?;
+        }
+        self.blobs.dir.sync()
+    }
+
+    fn full(&self, error: io::Error) -> BuildError {
+        if BuildError::is_no_space(&error) {
+            let free =
+                free_bytes(&self.folder).map_or_else(|_| "unknown".into(), |free| format!("{free} bytes"));
+            return BuildError::NoSpace {
+                source_path: self.source.clone(),
+                folder: self.folder.clone(),
+                needed: format!("{} bytes were written, {free} free", self.new_bytes),
+            };
+        }
+        BuildError::io("write below", &self.folder, error)
+    }
+}
+
+impl Drop for Staging<'_> {
+    fn drop(&mut self) {
+        // What cannot be removed now is removed when the builds are opened next.
+        let _ = self.parent.remove_tree(&self.name);
+    }
+}
+
+/// Hands each piece to `each` and hashes them all.
+fn drain(
+    body: &mut dyn Body,
+    mut each: impl FnMut(&[u8]) -> Result<(), BuildError>,
+) -> Result<Digest, BuildError> {
+    let mut hasher = blake3::Hasher::new();
+    loop {
+        let piece = body.piece()?;
+        if piece.is_empty() {
+            return Ok(Digest::new(*hasher.finalize().as_bytes()));
+        }
+        hasher.update(piece);
+        each(piece)?;
+        let n = piece.len();
+        body.done(n);
+    }
+}
+
+/// The last touch of a blob's file.
+fn seal(file: &File) -> io::Result<()> {
+    Ok(rustix::fs::futimens(file, &crate::fs::dir::times(TIME))?)
+}
+
+/// Bytes that others wrote and the kernel still holds, as far as it says.
+fn foreign_dirty(ours: u64) -> u64 {
+    let info = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let field = |name: &str| {
+        info.lines()
+            .find_map(|line| line.strip_prefix(name)?.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok())
+            .unwrap_or(0)
+    };
+    ((field("Dirty:") + field("Writeback:")) * 1024).saturating_sub(ours)
+}

@@ -1,0 +1,433 @@
+//! Builds on this host: distributions taken in once, stored by content, linked as trees.
+//!
+//! Owns the folder given to [`Builds::open`]: `blobs/` (content by digest), `trees/` (folders of hard links to
+//! blobs), `records/` (where builds came from), `archives/` (which archives were seen) and `incoming/` (what is
+//! not ready, gone at the next start). It must not know what is in a build: products, versions and layouts are
+//! the charms'.
+
+mod blobs;
+mod derive;
+mod error;
+mod feed;
+mod folder;
+mod ingest;
+mod known;
+mod layout;
+mod likely;
+mod manifest;
+mod members;
+mod name;
+mod records;
+mod tar;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod usage;
+mod verify;
+mod zip;
+
+use std::cell::Cell;
+use std::collections::HashSet;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use stoker_model::ids::Digest;
+
+use self::blobs::{Blobs, Staging};
+use self::ingest::{Sink, Watch};
+use self::known::{Archives, Known};
+use self::likely::Likely;
+use self::records::Records;
+use self::tree::Trees;
+use crate::fs::Dir;
+use crate::fs::failpoint::hit;
+
+pub use self::derive::{Derive, Take};
+pub use self::error::{BuildError, DeriveFault, Fault};
+pub use self::layout::Layout;
+pub use self::manifest::{Manifest, ManifestError, Node};
+pub use self::records::{Archive, Record};
+pub use self::usage::Usage;
+pub use self::verify::Damage;
+
+/// Builds whose large files are worth guessing from.
+const GUESS_FROM: usize = 16;
+
+/// What a source may at most have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Members, with the folders their names imply.
+    pub entries: u64,
+    /// Bytes of all files, unpacked.
+    pub bytes: u64,
+    /// Bytes of one name.
+    pub path_bytes: usize,
+    /// Bytes of all names and link targets: they are held in memory.
+    pub name_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { entries: 200_000, bytes: 20 << 30, path_bytes: 4096, name_bytes: 12 << 20 }
+    }
+}
+
+/// Where a build comes from.
+#[derive(Debug, Clone, Copy)]
+pub enum Source<'a> {
+    /// An archive: tar, tar.gz, tar.zst or zip, told by its content. A lone top folder is taken off.
+    File(&'a Path),
+    /// A folder, taken in as it is.
+    Folder(&'a Path),
+}
+
+impl<'a> Source<'a> {
+    fn path(self) -> &'a Path {
+        match self {
+            Self::File(path) | Self::Folder(path) => path,
+        }
+    }
+}
+
+/// Hears of an ingest's progress.
+pub trait Progress {
+    /// So many bytes of the source are read, of so many if that is known.
+    fn step(&self, done_bytes: u64, total_bytes: Option<u64>);
+    /// Whether to stop; asked often.
+    fn cancelled(&self) -> bool {
+        false
+    }
+}
+
+/// Nobody listens.
+impl Progress for () {
+    fn step(&self, _done_bytes: u64, _total_bytes: Option<u64>) {}
+}
+
+/// What became of a source.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Ingested {
+    /// The tree's digest.
+    pub digest: Digest,
+    /// Files in it.
+    pub files: u64,
+    /// Bytes in its files.
+    pub bytes: u64,
+    /// Bytes that were not there before.
+    pub new_bytes: u64,
+    /// The archive's sha256 in hexadecimal.
+    pub archive_sha256: Option<String>,
+    /// The very same build was there already.
+    pub known: bool,
+}
+
+/// A derived tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Derived {
+    /// Its digest.
+    pub digest: Digest,
+    /// Its folder.
+    pub path: PathBuf,
+}
+
+/// The builds of this host. All methods block; all may be called from several threads.
+#[derive(Debug)]
+pub struct Builds {
+    root: PathBuf,
+    incoming: PathBuf,
+    limits: Limits,
+    blobs: Blobs,
+    trees: Trees,
+    records: Records,
+    archives: Archives,
+    /// Sizes of the archives that are being taken in: the same one waits for the first.
+    busy: Mutex<HashSet<u64>>,
+    freed: Condvar,
+}
+
+impl Builds {
+    /// Opens the builds below `root`, making what is missing. What an earlier process did not finish is removed:
+    /// only one process may have them open.
+    pub fn open(root: &Path) -> Result<Self, BuildError> {
+        let fail = |error| BuildError::io("open builds", root, error);
+        let root = &crate::fs::absolute(root).map_err(fail)?;
+        Dir::create(root).map_err(fail)?.spread();
+        let incoming = root.join("incoming");
+        let staging = Dir::create(&incoming).map_err(fail)?;
+        staging.spread();
+        staging.clear().map_err(fail)?;
+        Ok(Self {
+            blobs: Blobs::open(&root.join("blobs")).map_err(fail)?,
+            trees: Trees::open(&root.join("trees"), &incoming).map_err(fail)?,
+            records: Records::open(&root.join("records")).map_err(fail)?,
+            archives: Archives::open(&root.join("archives")).map_err(fail)?,
+            limits: Limits::default(),
+            busy: Mutex::new(HashSet::new()),
+            freed: Condvar::new(),
+            root: root.clone(),
+            incoming,
+        })
+    }
+
+    /// The same with other limits.
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Takes a source in.
+    pub fn ingest(&self, source: Source<'_>, progress: &dyn Progress) -> Result<Ingested, BuildError> {
+        self.ingest_with_layouts(source, &[], progress)
+    }
+
+    /// Takes a source in; the first of the layouts that fits is applied, none that does not.
+    pub fn ingest_with_layouts(
+        &self,
+        source: Source<'_>,
+        layouts: &[Layout],
+        progress: &dyn Progress,
+    ) -> Result<Ingested, BuildError> {
+        match source {
+            Source::File(path) => self.ingest_file(path, layouts, progress),
+            Source::Folder(path) => {
+                let fail = |error| BuildError::io("read folder", path, error);
+                let full = path.canonicalize().map_err(fail)?;
+                if self.root.canonicalize().is_ok_and(|root| root.starts_with(&full)) {
+                    return Err(fail(io::Error::new(
+                        io::ErrorKind::InvalidInput,
+                        "the builds are inside it",
+                    )));
+                }
+                let done = AtomicU64::new(0);
+                let told = Cell::new(0);
+                let watch = Watch::new(path, progress, &done, None, &told);
+                self.take_in(source, layouts, watch, |sink| folder::read(path, sink).map(|()| None))
+            }
+        }
+    }
+
+    fn ingest_file(
+        &self,
+        path: &Path,
+        layouts: &[Layout],
+        progress: &dyn Progress,
+    ) -> Result<Ingested, BuildError> {
+        let fail = |error| BuildError::io("open", path, error);
+        let file = File::open(path).map_err(fail)?;
+        let meta = file.metadata().map_err(fail)?;
+        if !meta.is_file() {
+            return Err(BuildError::NotArchive {
+                source_path: path.to_owned(),
+                found: ", found no regular file",
+            });
+        }
+        let size = meta.len();
+        let _turn = self.turn(path, size, progress)?;
+        if self.archives.worth_hashing(size, layouts)
+            && let Some(known) = self.find_known(&file, path, size, layouts, progress)?
+        {
+            return Ok(known);
+        }
+        let done = AtomicU64::new(0);
+        let told = Cell::new(0);
+        let watch = Watch::new(path, progress, &done, Some(size), &told);
+        let ingested = self.take_in(Source::File(path), layouts, watch, |sink| {
+            ingest::read_archive(&file, sink, &done).map(Some)
+        })?;
+        let after = file.metadata().map_err(fail)?;
+        if (after.len(), after.mtime(), after.mtime_nsec()) != (size, meta.mtime(), meta.mtime_nsec()) {
+            return Err(BuildError::Changed { source_path: path.to_owned() });
+        }
+        if let Some(sha256) = &ingested.archive_sha256 {
+            let known =
+                Known { digest: ingested.digest.clone(), files: ingested.files, bytes: ingested.bytes };
+            self.archives.remember(size, sha256, layouts, &known);
+        }
+        progress.step(size, Some(size));
+        Ok(ingested)
+    }
+
+    /// An archive that was taken in before and is still whole.
+    fn find_known(
+        &self,
+        file: &File,
+        path: &Path,
+        size: u64,
+        layouts: &[Layout],
+        progress: &dyn Progress,
+    ) -> Result<Option<Ingested>, BuildError> {
+        let sha = match ingest::hash_file(file, || !progress.cancelled()) {
+            Ok(sha) => hex::encode(sha),
+            Err(_) if progress.cancelled() => {
+                return Err(BuildError::Cancelled { source_path: path.to_owned() });
+            }
+            Err(error) => return Err(BuildError::io("read", path, error)),
+        };
+        let Some(known) = self.archives.find(size, &sha, layouts) else { return Ok(None) };
+        let Ok(manifest) = self.manifest(&known.digest) else { return Ok(None) };
+        for (_, blob, exec) in manifest.files() {
+            if !self.blobs.has(blob, exec).unwrap_or(false) {
+                return Ok(None);
+            }
+        }
+        progress.step(size, Some(size));
+        Ok(Some(Ingested {
+            digest: known.digest,
+            files: known.files,
+            bytes: known.bytes,
+            new_bytes: 0,
+            archive_sha256: Some(sha),
+            known: true,
+        }))
+    }
+
+    /// Waits while an archive of the same size, probably the same one, is taken in.
+    fn turn(&self, path: &Path, size: u64, progress: &dyn Progress) -> Result<Turn<'_>, BuildError> {
+        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        while !busy.insert(size) {
+            let waited = self.freed.wait_timeout(busy, Duration::from_millis(200));
+            busy = waited.unwrap_or_else(PoisonError::into_inner).0;
+            if progress.cancelled() {
+                return Err(BuildError::Cancelled { source_path: path.to_owned() });
+            }
+        }
+        Ok(Turn { builds: self, size })
+    }
+
+    fn take_in(
+        &self,
+        source: Source<'_>,
+        layouts: &[Layout],
+        watch: Watch<'_>,
+        read: impl FnOnce(&mut Sink<'_>) -> Result<Option<String>, BuildError>,
+    ) -> Result<Ingested, BuildError> {
+        let path = source.path();
+        let likely = self.likely();
+        let staging = Staging::new(&self.blobs, &self.incoming, path)?;
+        hit("builds.ingest.opened");
+        let mut sink = Sink::new(watch, &self.limits, staging, &likely);
+        let archive_sha256 = read(&mut sink)?;
+        let (members, mut staging) = sink.into_parts();
+        let archive = matches!(source, Source::File(_));
+        let manifest = members.finish(archive, layouts)?;
+        let (files, bytes) = (manifest.files().count() as u64, staging.size_of(&manifest)?);
+        let (digest, there) = staging.store_manifest(&manifest)?;
+        let new_bytes = staging.new_bytes();
+        staging.publish()?;
+        let known = there && new_bytes == 0;
+        Ok(Ingested { digest, files, bytes, new_bytes, archive_sha256, known })
+    }
+
+    fn likely(&self) -> Likely {
+        let mut likely = Likely::default();
+        // Guesses only: whatever cannot be read is left out.
+        for digest in self.records.digests().unwrap_or_default().iter().take(GUESS_FROM) {
+            if let Ok(manifest) = self.manifest(digest) {
+                likely.learn(&manifest, &self.blobs);
+            }
+        }
+        likely
+    }
+
+    /// A build's manifest, checked against its digest.
+    pub fn manifest(&self, digest: &Digest) -> Result<Manifest, BuildError> {
+        let what = || format!("blobs/{}/{}", &digest.hex()[..2], digest.hex());
+        let fail = |error| BuildError::io("read manifest", &self.root.join(what()), error);
+        let mut file = match self.blobs.open_blob(digest, false) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(BuildError::Unknown(digest.clone()));
+            }
+            other => other.map_err(fail)?,
+        };
+        let mut text = Vec::new();
+        io::Read::read_to_end(&mut file, &mut text).map_err(fail)?;
+        let found = Digest::of(&text);
+        if found != *digest {
+            return Err(BuildError::damaged(what(), format!("its content is {found}")));
+        }
+        Manifest::parse(&text).map_err(|error| BuildError::damaged(what(), error.to_string()))
+    }
+
+    /// The folder of a build's tree, linked if it is not there yet.
+    pub fn tree(&self, digest: &Digest) -> Result<PathBuf, BuildError> {
+        if self.trees.has(digest)? {
+            return Ok(self.trees.path(digest));
+        }
+        self.trees.link(digest, &self.manifest(digest)?, &self.blobs)
+    }
+
+    /// Derives a tree and links it; no content is written, and equal results are the same tree.
+    pub fn derive(&self, spec: &Derive) -> Result<Derived, BuildError> {
+        let manifest = derive::derive(spec, |digest| self.manifest(digest))?;
+        hit("builds.derive.before-manifest");
+        let mut staging = Staging::new(&self.blobs, &self.incoming, &self.root)?;
+        let (digest, there) = staging.store_manifest(&manifest)?;
+        if !there {
+            staging.publish()?;
+        }
+        hit("builds.derive.after-manifest");
+        let path = self.trees.link(&digest, &manifest, &self.blobs)?;
+        Ok(Derived { digest, path })
+    }
+
+    /// All records, by digest.
+    pub fn records(&self) -> Result<Vec<Record>, BuildError> {
+        self.records.all()
+    }
+
+    /// One build's record.
+    pub fn record(&self, digest: &Digest) -> Result<Option<Record>, BuildError> {
+        self.records.get(digest)
+    }
+
+    /// Writes a record, durably, over the one that was there.
+    pub fn put_record(&self, record: &Record) -> Result<(), BuildError> {
+        self.records.put(record)
+    }
+
+    /// Removes a record; none there is no error.
+    pub fn remove_record(&self, digest: &Digest) -> Result<(), BuildError> {
+        self.records.remove(digest)
+    }
+
+    /// The build that a recorded archive became.
+    pub fn known_archive(&self, sha256: &str) -> Result<Option<Digest>, BuildError> {
+        let found = self.records.all()?.into_iter().find(|record| {
+            record.archive.as_ref().is_some_and(|archive| archive.sha256.eq_ignore_ascii_case(sha256))
+        });
+        Ok(found.map(|record| record.digest))
+    }
+
+    /// Reads everything and says what is not what its name says. Takes as long as reading all blobs.
+    pub fn verify(&self) -> Result<Vec<Damage>, BuildError> {
+        verify::verify(self)
+    }
+
+    /// Removes a tree's folder; its blobs and its record stay. None there is no error.
+    pub fn remove_tree(&self, digest: &Digest) -> Result<(), BuildError> {
+        self.trees.remove(digest)
+    }
+
+    /// What the builds take on the disk, each blob counted once.
+    pub fn usage(&self) -> Result<Usage, BuildError> {
+        usage::usage(self)
+    }
+}
+
+/// The right to take in an archive of this size.
+struct Turn<'a> {
+    builds: &'a Builds,
+    size: u64,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.builds.busy.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.size);
+        self.builds.freed.notify_all();
+    }
+}

@@ -1,0 +1,1 @@
+//! Builds as their callers see them: real archives, real folders.
