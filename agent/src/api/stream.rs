@@ -1,0 +1,76 @@
+//! Answers that come line by line: progress of long requests, and followed logs. Owns the framing (one JSON
+//! document a line); must not know what is done meanwhile.
+
+use std::convert::Infallible;
+use std::future::Future;
+
+use axum::body::Body;
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream;
+use serde::Serialize;
+use tokio::sync::mpsc;
+
+use crate::api::ProgressSink;
+use crate::api::types::Progress;
+use crate::problem::Problem;
+
+/// The media type of lines of JSON.
+pub(super) const JSONL: &str = "application/jsonl";
+
+/// Whether the client asks for lines.
+pub(super) fn wants_lines(headers: &HeaderMap) -> bool {
+    headers.get_all(header::ACCEPT).iter().any(|value| value.to_str().is_ok_and(|text| text.contains(JSONL)))
+}
+
+/// One line.
+pub(super) fn line(document: &impl Serialize) -> Vec<u8> {
+    // The documents are plain data: they cannot fail to serialize. An empty line is no answer, but no lie either.
+    let mut bytes = serde_json::to_vec(document).unwrap_or_default();
+    bytes.push(b'\n');
+    bytes
+}
+
+/// Answers with lines as they come.
+pub(super) fn lines(receiver: mpsc::Receiver<Vec<u8>>) -> Response {
+    let body = Body::from_stream(stream::unfold(receiver, |mut receiver| async {
+        receiver.recv().await.map(|bytes| (Ok::<_, Infallible>(bytes), receiver))
+    }));
+    ([(header::CONTENT_TYPE, JSONL)], body).into_response()
+}
+
+/// Runs `work` apart from the connection, so that a client that goes away interrupts nothing. Answers with lines of
+/// progress that end in `end`'s line or the problem's when the client wants lines, else with the one document.
+pub(super) async fn run<T, F>(
+    headers: &HeaderMap,
+    work: impl FnOnce(ProgressSink) -> F,
+    end: fn(Box<T>) -> Progress,
+) -> Result<Response, Problem>
+where
+    T: Serialize + Send + 'static,
+    F: Future<Output = Result<T, Problem>> + Send + 'static,
+{
+    let (progress, mut steps) = mpsc::channel::<Progress>(64);
+    let task = tokio::spawn(work(progress));
+    let joined = async move |task: tokio::task::JoinHandle<Result<T, Problem>>| match task.await {
+        Ok(done) => done,
+        Err(error) => Err(Problem::internal("cannot finish the request", &error)),
+    };
+    if !wants_lines(headers) {
+        while steps.recv().await.is_some() {}
+        return Ok(axum::Json(joined(task).await?).into_response());
+    }
+    let (sender, receiver) = mpsc::channel(64);
+    tokio::spawn(async move {
+        // A client that has gone away is drained all the same: the work must not block on it.
+        while let Some(step) = steps.recv().await {
+            let _ = sender.send(line(&step)).await;
+        }
+        let last = match joined(task).await {
+            Ok(done) => end(Box::new(done)),
+            Err(problem) => Progress::Problem(Box::new(problem)),
+        };
+        let _ = sender.send(line(&last)).await;
+    });
+    Ok(lines(receiver))
+}

@@ -1,0 +1,82 @@
+//! The stable codes, one line each: what they mean, how a CLI exits with them and how HTTP answers. A code is
+//! never given a second meaning and never removed.
+
+/// A stable code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Code {
+    /// `ST0123`.
+    pub id: &'static str,
+    /// The constant's name in lower case with spaces: `not found`.
+    pub name: &'static str,
+    /// HTTP status.
+    pub http: u16,
+    /// Exit status of the CLI.
+    pub exit: u8,
+    /// What it means and what helps, for `stoker explain`.
+    pub says: &'static str,
+}
+
+macro_rules! codes {
+    ($($name:ident = $id:literal, http $http:literal, exit $exit:literal, $says:literal;)*) => {
+        $(
+            #[doc = $says]
+            pub(crate) const $name: Code =
+                Code { id: $id, name: stringify!($name), http: $http, exit: $exit, says: $says };
+        )*
+        /// All of them, in the order of this file.
+        pub(crate) const ALL: &[Code] = &[$($name),*];
+    };
+}
+
+codes! {
+    INTERNAL = "ST0001", http 500, exit 1, "Something failed that should not: a defect, or the machine underneath. The evidence has the whole chain of causes; `stoker debug-log` shows what the agent did before. Nothing was half applied.";
+    USAGE = "ST0002", http 400, exit 2, "The command or request is not understood: a verb, flag or field is unknown or missing, or two exclude each other. Nothing was done. `stoker VERB --help` shows how it is used.";
+    NOT_ALLOWED = "ST0003", http 403, exit 4, "The caller may not do this. The agent's socket is for root, the agent's own user and, where installed, members of the group `stoker`; some requests are for root and the agent's user only.";
+    INVALID_VALUE = "ST0004", http 400, exit 2, "A value is not of the kind that is expected: an option of another type, a name that is spelled wrong, a count that is no number. Nothing was done.";
+    NOT_FOUND = "ST0005", http 404, exit 5, "What is named does not exist: a file, a charm, an application, unit, endpoint, option, action, release or build. `stoker status` lists what there is.";
+    CONFLICT = "ST0006", http 409, exit 6, "It contradicts what is there: a name that is taken, a relation that exists, something that is being removed. Look at `stoker status` and ask for what is missing only.";
+    UNREACHABLE = "ST0007", http 503, exit 7, "No agent answers on the socket, or the agent does not reach its store. Running services go on without it. Start the agent with `stoker agent` (or `systemctl start stoker`), and name its folder by `--dir` or STOKER_DIR if it has one.";
+    NOT_SETTLED = "ST0008", http 504, exit 8, "The change is committed, but its effects have not settled within `--timeout`. It goes on; `stoker wait CHANGE` waits again and `stoker why APP` says what for.";
+    STALE_TOKEN = "ST0009", http 412, exit 6, "The preview that `--if` names is no longer what would happen: something changed since. Nothing was done. Run the command with `--preview` again and look.";
+    ALREADY_RUNS = "ST0010", http 409, exit 6, "Another agent holds this folder's lock. One folder has one agent; use another `--dir`, or end the other one.";
+    DATABASE = "ST0011", http 500, exit 1, "A database below the agent's folder cannot be read: it is corrupt, or of a newer version of stoker. Nothing was changed and services go on. Install the newer version, or put a backup in its place.";
+    SETTINGS = "ST0012", http 500, exit 1, "stoker.toml or a drop-in beside it is not valid. The message names the file and the key. An agent that runs keeps the settings it had.";
+    FOLDER = "ST0013", http 500, exit 1, "The agent's folder cannot be used: it cannot be written, or the users of services cannot reach it because a folder above is closed to them. Open that folder (`chmod o+x`) or choose another `--dir`.";
+    ARCHIVE = "ST0014", http 422, exit 1, "An archive or folder is refused: truncated, corrupt, with paths or links that leave it, with devices, or over a limit of `stoker.toml`. Nothing of it was kept.";
+    UNKNOWN_PRODUCT = "ST0015", http 422, exit 1, "No charm recognises what is in the archive or folder. The message says what was looked for.";
+    CHARM = "ST0016", http 422, exit 1, "A charm is not valid: its charm.toml has an unknown key or a wrong value, or a program is missing.";
+    FAILED = "ST0017", http 422, exit 1, "What was asked for was tried and failed: an action, a task, a rollout. The evidence is the end of its output.";
+    NO_SPACE = "ST0018", http 507, exit 1, "There is no room on the disk for it. Nothing of it was kept. Free some space, or let old builds be collected by removing releases that are not needed.";
+    RECIPE = "ST0019", http 422, exit 1, "A charm's recipe could not make the build: a version that does not exist, no network, or a tool that is missing. The evidence is the end of its output. Proxies and certificates reach recipes only by the variables in `recipes.env`.";
+    NOT_YET = "ST0020", http 501, exit 1, "This version of stoker checks the request or field, but cannot carry it out yet.";
+    DECLINED = "ST0021", http 409, exit 1, "A destructive command was not confirmed. On a terminal, type the name that is asked for; elsewhere give `--yes`.";
+    INTERRUPTED = "ST0022", http 500, exit 130, "The command was interrupted while it waited. The change goes on; `stoker wait CHANGE` follows it.";
+    DEFERRED = "ST0023", http 409, exit 8, "The change is committed, but a move waits for busy services, so that running work is not disturbed. It moves when they are idle; `stoker rollout APP now` moves at once.";
+    BLOCKED = "ST0024", http 409, exit 1, "The change settled, but a unit is blocked: a person must do something. `stoker why UNIT` says what.";
+    UNIT_ERROR = "ST0025", http 409, exit 1, "A unit is in error: something of it fails. `stoker why UNIT` shows the evidence.";
+}
+
+/// The code `ST0123`, in any case of letters.
+pub(crate) fn find(id: &str) -> Option<&'static Code> {
+    ALL.iter().find(|code| code.id.eq_ignore_ascii_case(id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_code_is_given_once_and_exits_by_the_table() {
+        let mut ids: Vec<_> = ALL.iter().map(|code| code.id).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), ALL.len());
+        for code in ALL {
+            assert!(code.id.len() == 6 && code.id.starts_with("ST"), "{}", code.id);
+            assert!([1, 2, 4, 5, 6, 7, 8, 130].contains(&code.exit), "{} exits {}", code.id, code.exit);
+            assert!((400..600).contains(&code.http), "{}", code.id);
+            assert!(code.says.ends_with('.') && !code.name.is_empty(), "{}", code.id);
+        }
+        assert_eq!(find("st0005"), Some(&NOT_FOUND));
+    }
+}

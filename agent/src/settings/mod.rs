@@ -1,0 +1,273 @@
+//! The agent's settings: `stoker.toml` and its drop-ins, merged ([`merge`]), validated here, watched ([`watch`]);
+//! and where everything lies ([`paths`]). Owns every default; must not act on a setting.
+
+pub(crate) mod fragment;
+pub(crate) mod log;
+mod merge;
+pub(crate) mod paths;
+pub(crate) mod watch;
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use stoker_model::size;
+
+use crate::problem::{Problem, chain, codes};
+use fragment::{Fragment, SettingsError};
+pub(crate) use paths::Paths;
+
+/// Valid settings. Which take effect while the agent runs is said in `config/stoker.toml`, per key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Settings {
+    /// What services bind, where it was set; see [`Settings::bind_address`].
+    pub address: Option<IpAddr>,
+    /// This host's name in the model, where it was set; see [`Settings::host`].
+    pub host_name: Option<String>,
+    /// Folders where `deploy NAME` looks for charms, after the agent's own `charms`.
+    pub charms_path: Vec<PathBuf>,
+    /// Variables that recipes get from the agent's environment; `PIP_*` stands for all that start so.
+    pub recipes_env: Vec<String>,
+    /// How long a function charm's run may take.
+    pub charm_timeout: Duration,
+    /// How often a service is probed once it is ready.
+    pub probe_interval: Duration,
+    /// Releases per application that are kept.
+    pub keep_releases: u32,
+    /// Limits of what is ingested.
+    pub limits: Limits,
+    /// `error`, `warn`, `info`, `debug` or `trace`.
+    pub log_level: tracing::Level,
+}
+
+/// Limits of an archive, against bombs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// Entries.
+    pub entries: u64,
+    /// Bytes of all files together.
+    pub bytes: u64,
+    /// Bytes of one file.
+    pub file_bytes: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            address: None,
+            host_name: None,
+            charms_path: vec!["/usr/lib/stoker/charms".into()],
+            recipes_env: RECIPES_ENV.iter().map(|&name| name.to_owned()).collect(),
+            charm_timeout: Duration::from_secs(5),
+            probe_interval: Duration::from_mins(1),
+            keep_releases: 10,
+            limits: Limits { entries: 1_000_000, bytes: 64 << 30, file_bytes: 16 << 30 },
+            log_level: tracing::Level::INFO,
+        }
+    }
+}
+
+/// Proxies, certificates and the package clients' own settings.
+const RECIPES_ENV: &[&str] = &[
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+    "PIP_*",
+    "UV_*",
+    "MAVEN_OPTS",
+    "MAVEN_ARGS",
+    "JAVA_HOME",
+];
+
+impl Settings {
+    /// Reads and validates the files of `paths`.
+    pub(crate) fn load(paths: &Paths) -> Result<Self, Problem> {
+        merge::read_all(&paths.config, &paths.drop_ins())
+            .and_then(|merged| Self::from_fragment(&merged))
+            .map_err(|error| {
+                Problem::new(codes::SETTINGS, chain(&error))
+                    .fix(format!("edit {} or the drop-ins beside it", paths.config.display()))
+            })
+    }
+
+    /// Defaults with `fragment` over them, valid.
+    pub(crate) fn from_fragment(fragment: &Fragment) -> Result<Self, SettingsError> {
+        let mut settings = Self::default();
+        // Empty is written in the installed file for what is found out by itself.
+        if let Some(text) = fragment.address.as_deref().filter(|text| !text.is_empty()) {
+            settings.address =
+                Some(text.parse().map_err(|_| bad("address", text, "expected an IP address"))?);
+        }
+        if let Some(text) = fragment.host_name.as_deref().filter(|text| !text.is_empty()) {
+            if !text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.') || text.len() > 253
+            {
+                return Err(bad("host-name", text, "expected letters, digits, hyphens and dots"));
+            }
+            settings.host_name = Some(text.to_owned());
+        }
+        if let Some(path) = fragment.charms.as_ref().and_then(|charms| charms.path.clone()) {
+            if let Some(relative) = path.iter().find(|folder| !folder.is_absolute()) {
+                return Err(bad("charms.path", &relative.display().to_string(), "expected absolute folders"));
+            }
+            settings.charms_path = path;
+        }
+        if let Some(env) = fragment.recipes.as_ref().and_then(|recipes| recipes.env.clone()) {
+            if let Some(name) = env.iter().find(|name| name.is_empty() || name.contains('=')) {
+                return Err(bad("recipes.env", name, "expected names of variables"));
+            }
+            settings.recipes_env = env;
+        }
+        if let Some(text) = fragment.charm.as_ref().and_then(|charm| charm.timeout.as_deref()) {
+            settings.charm_timeout = duration("charm.timeout", text, Duration::from_millis(100))?;
+        }
+        if let Some(text) = fragment.probe.as_ref().and_then(|probe| probe.interval.as_deref()) {
+            settings.probe_interval = duration("probe.interval", text, Duration::from_secs(1))?;
+        }
+        if let Some(keep) = fragment.gc.as_ref().and_then(|gc| gc.keep_releases) {
+            if keep < 2 {
+                return Err(bad(
+                    "gc.keep-releases",
+                    &keep.to_string(),
+                    "at least 2: this one and one to go back to",
+                ));
+            }
+            settings.keep_releases = keep;
+        }
+        if let Some(limits) = &fragment.limits {
+            settings.limits.entries = limits.archive_entries.unwrap_or(settings.limits.entries);
+            if let Some(text) = &limits.archive_size {
+                settings.limits.bytes = bytes("limits.archive-size", text)?;
+            }
+            if let Some(text) = &limits.file_size {
+                settings.limits.file_bytes = bytes("limits.file-size", text)?;
+            }
+        }
+        if let Some(text) = fragment.log.as_ref().and_then(|log| log.level.as_deref()) {
+            settings.log_level = text
+                .parse()
+                .map_err(|_| bad("log.level", text, "expected error, warn, info, debug or trace"))?;
+        }
+        Ok(settings)
+    }
+
+    /// The host's name in the model: as set, else the kernel's.
+    pub(crate) fn host(&self) -> String {
+        self.host_name.clone().unwrap_or_else(|| {
+            nix::unistd::gethostname()
+                .ok()
+                .and_then(|name| name.into_string().ok())
+                .unwrap_or("localhost".into())
+        })
+    }
+
+    /// What services bind: as set, else loopback below `--dir`, else the address that the host's default route
+    /// leaves by (loopback where it has none).
+    pub(crate) fn bind_address(&self, paths: &Paths) -> IpAddr {
+        const LOOPBACK: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+        self.address.unwrap_or_else(|| if paths.local { LOOPBACK } else { outward().unwrap_or(LOOPBACK) })
+    }
+}
+
+/// The source address towards the outside. Connecting a datagram socket asks the routing table and sends nothing;
+/// the destination is a documentation address.
+fn outward() -> Option<IpAddr> {
+    let socket = std::net::UdpSocket::bind(("0.0.0.0", 0)).ok()?;
+    socket.connect(("192.0.2.1", 9)).ok()?;
+    socket.local_addr().ok().map(|address| address.ip())
+}
+
+fn bad(key: &'static str, value: &str, says: &str) -> SettingsError {
+    SettingsError::Value { key, value: value.to_owned(), says: says.to_owned() }
+}
+
+fn duration(key: &'static str, text: &str, least: Duration) -> Result<Duration, SettingsError> {
+    let value = size::duration(text).map_err(|error| bad(key, text, &error.to_string()))?;
+    if value < least { Err(bad(key, text, &format!("at least {}ms", least.as_millis()))) } else { Ok(value) }
+}
+
+fn bytes(key: &'static str, text: &str) -> Result<u64, SettingsError> {
+    size::bytes(text).map_err(|error| bad(key, text, &error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use super::*;
+
+    const INSTALLED: &str = include_str!("../../../config/stoker.toml");
+
+    fn keys(prefix: &str, value: &serde_json::Value, into: &mut BTreeSet<String>) {
+        match value {
+            serde_json::Value::Object(table) => {
+                for (name, value) in table {
+                    keys(&format!("{prefix}.{name}"), value, into);
+                }
+            }
+            _ => {
+                into.insert(prefix.trim_start_matches('.').to_owned());
+            }
+        }
+    }
+
+    #[test]
+    fn the_installed_file_has_every_key_with_its_default() {
+        let fragment = Fragment::parse(Path::new("stoker.toml"), INSTALLED).unwrap();
+        assert_eq!(Settings::from_fragment(&fragment).unwrap(), Settings::default());
+        // `None` serializes as null, so each key that the code knows is listed, and none may be null.
+        let all = serde_json::to_value(Fragment {
+            charms: Some(fragment::Charms::default()),
+            recipes: Some(fragment::Recipes::default()),
+            charm: Some(fragment::Charm::default()),
+            probe: Some(fragment::Probe::default()),
+            gc: Some(fragment::Gc::default()),
+            limits: Some(fragment::Limits::default()),
+            log: Some(fragment::Log::default()),
+            ..Fragment::default()
+        })
+        .unwrap();
+        let written: serde_json::Value = toml::from_str(INSTALLED).unwrap();
+        let (mut known, mut listed) = (BTreeSet::new(), BTreeSet::new());
+        keys("", &all, &mut known);
+        keys("", &written, &mut listed);
+        assert_eq!(listed, known);
+    }
+
+    #[test]
+    fn values_that_make_no_sense_are_refused_with_their_key() {
+        for (text, key) in [
+            ("address = 'here'", "address"),
+            ("host-name = 'a b'", "host-name"),
+            ("[charms]\npath = ['charms']", "charms.path"),
+            ("[recipes]\nenv = ['A=1']", "recipes.env"),
+            ("[charm]\ntimeout = '5'", "charm.timeout"),
+            ("[charm]\ntimeout = '1ms'", "charm.timeout"),
+            ("[probe]\ninterval = '0s'", "probe.interval"),
+            ("[gc]\nkeep-releases = 1", "gc.keep-releases"),
+            ("[limits]\nfile-size = 'big'", "limits.file-size"),
+            ("[log]\nlevel = 'loud'", "log.level"),
+        ] {
+            let fragment = Fragment::parse(Path::new("stoker.toml"), text).unwrap();
+            let said = Settings::from_fragment(&fragment).unwrap_err().to_string();
+            assert!(said.contains(&format!("`{key}`")), "{text}: {said}");
+        }
+    }
+
+    #[test]
+    fn below_dir_services_bind_loopback() {
+        let paths = Paths::resolve(Some(Path::new("/srv/x")));
+        let mut settings = Settings::default();
+        assert!(settings.bind_address(&paths).is_loopback());
+        settings.address = Some("10.1.2.3".parse().unwrap());
+        assert_eq!(settings.bind_address(&paths).to_string(), "10.1.2.3");
+        assert!(!settings.host().is_empty());
+    }
+}
