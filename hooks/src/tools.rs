@@ -110,20 +110,17 @@ pub fn parse(tool: &str, args: &[String]) -> Result<Call, UsageError> {
     if options.clone().any(|arg| arg == "--help" || arg == "-h") {
         return Ok(Call::Help(help));
     }
-    match tool {
-        "juju-log" => log(args).map(Call::Log),
-        _ => {
-            if let Some(option) = options.clone().find(|arg| arg.starts_with('-') && arg.len() > 1) {
-                return Err(UsageError::Option(option.clone()));
-            }
-            let extra: Vec<String> = args.iter().filter(|arg| *arg != "--" && *arg != "-").cloned().collect();
-            match (extra.is_empty(), tool) {
-                (false, _) => Err(UsageError::Extra(extra)),
-                (true, "plan") => Ok(Call::Plan),
-                (true, _) => Ok(Call::Observe),
-            }
-        }
+    if tool == "juju-log" {
+        return log(args).map(Call::Log);
     }
+    if let Some(option) = options.clone().find(|arg| arg.starts_with('-') && arg.len() > 1) {
+        return Err(UsageError::Option(option.clone()));
+    }
+    let extra: Vec<String> = args.iter().filter(|arg| *arg != "--" && *arg != "-").cloned().collect();
+    if !extra.is_empty() {
+        return Err(UsageError::Extra(extra));
+    }
+    Ok(if tool == "plan" { Call::Plan } else { Call::Observe })
 }
 
 /// Takes `--file F` or `--file=F` out of the arguments of `plan`; `-` means standard input and yields nothing.
@@ -157,7 +154,7 @@ fn log(args: &[String]) -> Result<Line, UsageError> {
                 rest.next();
             }
             option if option.starts_with("--log-level=") => {
-                named = option.split_once('=').map(|(_, v)| v.to_owned())
+                named = option.split_once('=').map(|(_, v)| v.to_owned());
             }
             option if option.starts_with("--format=") => {}
             option if option.starts_with('-') && option.len() > 1 => {

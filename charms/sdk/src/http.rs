@@ -78,3 +78,87 @@ fn absolute(from: &str, to: &str) -> String {
     let end = from[host..].find('/').map_or(from.len(), |at| host + at);
     format!("{}{to}", &from[..end])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{BufRead, BufReader, Read, Write};
+    use std::net::TcpListener;
+    use std::thread;
+
+    /// Answers as many connections as it has answers; yields what was asked: first line and body.
+    fn server(answers: Vec<String>) -> (String, thread::JoinHandle<Vec<(String, String)>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let answers: Vec<String> = answers.into_iter().map(|answer| answer.replace("{url}", &url)).collect();
+        let handle = thread::spawn(move || {
+            let serve = |answer: &String| {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut reader = BufReader::new(stream.try_clone().unwrap());
+                let (mut first, mut length) = (String::new(), 0);
+                reader.read_line(&mut first).unwrap();
+                loop {
+                    let mut line = String::new();
+                    reader.read_line(&mut line).unwrap();
+                    let line = line.trim().to_ascii_lowercase();
+                    if line.is_empty() {
+                        break;
+                    }
+                    if let Some(value) = line.strip_prefix("content-length:") {
+                        length = value.trim().parse().unwrap();
+                    }
+                }
+                let mut body = vec![0; length];
+                reader.read_exact(&mut body).unwrap();
+                stream.write_all(answer.as_bytes()).unwrap();
+                (first.trim().to_owned(), String::from_utf8(body).unwrap())
+            };
+            answers.iter().map(serve).collect()
+        });
+        (url, handle)
+    }
+
+    fn answer(status: &str, headers: &str, body: &str) -> String {
+        let length = body.len();
+        format!("HTTP/1.1 {status}\r\nconnection: close\r\n{headers}content-length: {length}\r\n\r\n{body}")
+    }
+
+    #[test]
+    fn any_status_is_an_answer() {
+        let (url, server) = server(vec![answer("503 Busy", "", "later"), answer("200 OK", "", "{}")]);
+        assert_eq!(get(&format!("{url}/a?b=c")).unwrap(), (503, "later".to_owned()));
+        assert_eq!(get(&url).unwrap(), (200, "{}".to_owned()));
+        assert_eq!(server.join().unwrap()[0].0, "GET /a?b=c HTTP/1.1");
+    }
+
+    #[test]
+    fn a_put_is_repeated_where_it_is_sent_to() {
+        let there = "location: {url}/there?x=1\r\n";
+        let (url, server) = server(vec![
+            answer("307 Away", there, ""),
+            answer("307 Away", "location: /last\r\n", ""),
+            answer("201 Made", "", ""),
+        ]);
+        assert_eq!(put(&format!("{url}/here"), "hello").unwrap().0, 201);
+        let asked = server.join().unwrap();
+        let lines: Vec<&str> = asked.iter().map(|(line, _)| line.as_str()).collect();
+        assert_eq!(lines, ["PUT /here HTTP/1.1", "PUT /there?x=1 HTTP/1.1", "PUT /last HTTP/1.1"]);
+        assert!(asked.iter().all(|(_, body)| body == "hello"));
+    }
+
+    #[test]
+    fn an_empty_put_has_a_length_and_circles_end() {
+        let around = || answer("307 Away", "location: /\r\n", "");
+        let (url, server) = server((0..=REDIRECTS).map(|_| around()).collect());
+        assert!(put(&url, "").unwrap_err().to_string().contains("redirects"));
+        assert_eq!(server.join().unwrap().len(), REDIRECTS + 1);
+    }
+
+    #[test]
+    fn nobody_there() {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let error = get(&format!("http://127.0.0.1:{port}/x")).unwrap_err();
+        assert!(error.to_string().contains("cannot GET"), "{error:#}");
+        assert!(get("not a url").is_err());
+    }
+}

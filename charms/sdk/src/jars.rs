@@ -208,3 +208,104 @@ fn unescape(text: &str) -> String {
 fn about(jar: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("cannot read `{}`: {error}", jar.display()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::io::Write;
+    use zip::ZipWriter;
+    use zip::write::SimpleFileOptions;
+
+    fn jar(path: &Path, entries: &[(&str, &[u8])]) {
+        let mut zip = ZipWriter::new(File::create(path).unwrap());
+        for (name, data) in entries {
+            zip.start_file(*name, SimpleFileOptions::default()).unwrap();
+            zip.write_all(data).unwrap();
+        }
+        zip.finish().unwrap();
+    }
+
+    #[test]
+    fn reads_what_is_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a-1.0.jar");
+        let class = [0xCA, 0xFE, 0xBA, 0xBE, 0, 0, 0, 61, 9, 9, 9];
+        let manifest_text =
+            b"Manifest-Version: 1.0\r\nImplementation-Title: a long\r\n er one\r\n\r\nName: x\r\nA: b\r\n";
+        let long = vec![b'x'; 100_000];
+        jar(
+            &path,
+            &[
+                ("META-INF/MANIFEST.MF", manifest_text),
+                ("org/x/Y.class", &class),
+                ("org/x/Short.class", &class[..5]),
+                ("org/x/Not.class", b"not a class"),
+                ("long.txt", &long),
+            ],
+        );
+        assert_eq!(class_major(&path, "org/x/Y.class").unwrap(), Some(61));
+        assert_eq!(java_of(61), 17);
+        for none in ["org/x/Z.class", "org/x/Short.class", "org/x/Not.class"] {
+            assert_eq!(class_major(&path, none).unwrap(), None, "{none}");
+        }
+        assert_eq!(read_entry(&path, "long.txt").unwrap(), Some(long));
+        assert_eq!(read_entry(&path, "absent").unwrap(), None);
+        assert_eq!(entries(&path).unwrap().len(), 5);
+        let attributes = manifest(&path);
+        assert_eq!(attributes["Implementation-Title"], "a longer one");
+        assert!(!attributes.contains_key("Name"));
+
+        jar(&folder.path().join("a-0.9.jar"), &[]);
+        std::fs::write(folder.path().join("a-1.0.jar.sha1"), "").unwrap();
+        let names: Vec<PathBuf> = find(folder.path(), "a-");
+        assert_eq!(names, [folder.path().join("a-0.9.jar"), path]);
+        assert!(find(&folder.path().join("absent"), "").is_empty());
+    }
+
+    #[test]
+    fn a_broken_jar_is_an_error_that_names_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("broken.jar");
+        jar(&path, &[("a", b"aaaa"), ("b", b"bbbb")]);
+        let bytes = std::fs::read(&path).unwrap();
+        for cut in 0..bytes.len() - 1 {
+            std::fs::write(&path, &bytes[..cut]).unwrap();
+            let error = entries(&path).unwrap_err().to_string();
+            assert!(error.contains("broken.jar"), "{error}");
+        }
+        assert!(manifest(&path).is_empty());
+        assert!(read_entry(&folder.path().join("absent.jar"), "a").is_err());
+    }
+
+    #[test]
+    fn properties_as_java_reads_them() {
+        let text = "# no\n! no\na=1\n b : two words \nc d=e\nlong = one,\\\n    two\n\\u00e9\\ \\=x = \\ud83d\\ude00\\t\\q\nend\\";
+        let read = properties(text);
+        let expected = [
+            ("a", "1"),
+            ("b", "two words "),
+            ("c", "d=e"),
+            ("long", "one,two"),
+            ("\u{e9} =x", "\u{1f600}\tq"),
+            ("end", ""),
+        ];
+        let expected: BTreeMap<String, String> =
+            expected.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        assert_eq!(read, expected);
+    }
+
+    proptest! {
+        #[test]
+        fn properties_never_panic(text in "[a=: \\\\u0dn\n\u{e9}]{0,40}") {
+            let _ = properties(&text);
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), &bytes).unwrap();
+            prop_assert!(entries(file.path()).is_err());
+        }
+    }
+}

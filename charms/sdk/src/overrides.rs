@@ -1,7 +1,7 @@
 //! Keys and values that a user sets in a charm's option, applied over what the charm makes. Owns their spelling.
 //!
-//! A text is lines of `key=value` (blank lines and those that start with `#` are skipped), or one line of pairs
-//! with commas between them. In the second form, and in a list option, a piece without `=` belongs to the value
+//! A text with a line end in it is lines of `key=value` (blank lines and those that start with `#` are skipped);
+//! without one it is pairs with commas between them. In the second form, and in a list option, a piece without `=` belongs to the value
 //! before it, so that values may hold commas: `a=1,2,b=3` is `a` → `1,2` and `b` → `3`. Keys and values are
 //! trimmed; an empty value is kept (it sets the key to nothing); the last of several equal keys wins.
 
@@ -46,8 +46,7 @@ struct Pieces<'a> {
 }
 
 fn pieces(text: &str) -> Pieces<'_> {
-    let text = text.trim();
-    if text.contains('\n') {
+    if text.contains('\n') || text.starts_with('#') {
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
         Pieces { pieces: lines.collect(), joined: false }
     } else {
@@ -98,7 +97,8 @@ mod tests {
         assert_eq!(parse("a=1,2,b=3"), map(&[("a", "1,2"), ("b", "3")]));
         assert_eq!(parse("a=1,a=2,"), map(&[("a", "2")]));
         assert_eq!(parse("a="), map(&[("a", "")]));
-        assert_eq!(parse(""), map(&[]));
+        assert_eq!(parse("a=-Dx=1,-Dy=2\n"), map(&[("a", "-Dx=1,-Dy=2")]));
+        assert_eq!(parse("  "), map(&[]));
         assert_eq!(of(&json!(["a=1", "2", "b=3"])), map(&[("a", "1,2"), ("b", "3")]));
         assert_eq!(of(&json!(7)), map(&[]));
     }

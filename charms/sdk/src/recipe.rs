@@ -15,9 +15,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use nix::sys::signal::{SigSet, Signal, killpg};
+use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use serde_json::json;
+use signal_hook::consts::SIGTERM;
+use signal_hook::iterator::Signals;
 
 /// Set by SIGTERM.
 static CANCELLED: AtomicBool = AtomicBool::new(false);
@@ -130,20 +132,15 @@ pub fn check_cancelled() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Starts the thread that waits for SIGTERM. Children get the signal unblocked: `Command` resets their mask.
+/// Starts the thread that waits for SIGTERM. By a handler and not by blocking the signal: children would inherit that.
 pub(crate) fn watch_for_cancel() -> anyhow::Result<()> {
-    let mut signals = SigSet::empty();
-    signals.add(Signal::SIGTERM);
-    // Blocked before any other thread starts, so that only the waiting one takes it.
-    signals.thread_block().context("cannot block SIGTERM")?;
-    thread::Builder::new()
-        .name("cancel".into())
-        .spawn(move || {
-            if signals.wait().is_ok() {
-                cancel();
-            }
-        })
-        .context("cannot start the cancelling thread")?;
+    let mut signals = Signals::new([SIGTERM]).context("cannot wait for SIGTERM")?;
+    let wait = move || {
+        if signals.forever().next().is_some() {
+            cancel();
+        }
+    };
+    thread::Builder::new().name("cancel".into()).spawn(wait).context("cannot start the cancelling thread")?;
     Ok(())
 }
 

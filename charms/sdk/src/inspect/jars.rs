@@ -104,3 +104,63 @@ fn floor(path: &Path) -> anyhow::Result<u32> {
     }
     Ok(java_of(highest))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{self, File};
+    use std::io::Write;
+    use zip::ZipWriter;
+    use zip::write::SimpleFileOptions;
+
+    fn jar(path: &Path, classes: &[(&str, u8)]) {
+        let mut zip = ZipWriter::new(File::create(path).unwrap());
+        for (name, major) in classes {
+            zip.start_file(*name, SimpleFileOptions::default()).unwrap();
+            zip.write_all(&[0xCA, 0xFE, 0xBA, 0xBE, 0, 0, 0, *major]).unwrap();
+        }
+        zip.finish().unwrap();
+    }
+
+    #[test]
+    fn reads_jars() {
+        let tree = tempfile::tempdir().unwrap();
+        let path = tree.path();
+        assert_eq!(facts(path).unwrap(), None);
+        let newer = [("a/A.class", 52), ("META-INF/versions/11/a/A.class", 55), ("module-info.class", 53)];
+        jar(&path.join("delta-core_2.12-2.4.0.jar"), &newer);
+        let found = facts(path).unwrap().unwrap();
+        assert_eq!(found.version, "2.4.0");
+        assert_eq!((&found.requires["scala"], &found.requires["java"]), (&json!("2.12"), &json!(">=8")));
+
+        jar(&path.join("delta-storage-2.4.0.jar"), &[("b/B.class", 55)]);
+        fs::write(path.join("LICENSE"), "").unwrap();
+        let found = facts(path).unwrap().unwrap();
+        assert_eq!((found.version.as_str(), &found.requires["java"]), ("", &json!(">=11")));
+        assert_eq!(found.details["jars"], json!(["delta-core_2.12-2.4.0", "delta-storage-2.4.0"]));
+
+        jar(&path.join("other_2.13-1.jar"), &[]);
+        assert!(facts(path).unwrap_err().to_string().contains("Scala 2.13"));
+        fs::write(path.join("program.py"), "").unwrap();
+        assert_eq!(facts(path).unwrap(), None);
+    }
+
+    #[test]
+    fn reads_a_folder_named_jars() {
+        let tree = tempfile::tempdir().unwrap();
+        fs::create_dir(tree.path().join("jars")).unwrap();
+        jar(&tree.path().join("jars/x-1.jar"), &[("a/A.class", 61)]);
+        assert_eq!(facts(tree.path()).unwrap().unwrap().requires["java"], json!(">=17"));
+        fs::create_dir(tree.path().join("bin")).unwrap();
+        assert_eq!(facts(tree.path()).unwrap(), None);
+    }
+
+    #[test]
+    fn names() {
+        assert_eq!(scala_of("spark-avro_2.12-3.5.1").as_deref(), Some("2.12"));
+        assert_eq!(scala_of("x_3-1.0").as_deref(), Some("3"));
+        assert_eq!(scala_of("snake_case-2.1"), None);
+        assert_eq!(version_of("hadoop-aws-3.3.4"), Some("3.3.4"));
+        assert_eq!(version_of("plain"), None);
+    }
+}
