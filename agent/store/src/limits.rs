@@ -1,6 +1,6 @@
 //! The limits every back end holds, so that a model can move from one to another. Must not: touch a back end.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::{Op, Revision, StoreError, Txn};
@@ -39,7 +39,7 @@ pub(crate) fn check(txn: &Txn) -> Result<(), StoreError> {
     if txn.compares.len() > MAX_COMPARES {
         return Err(StoreError::TooManyCompares { count: txn.compares.len(), limit: MAX_COMPARES });
     }
-    let mut puts = HashSet::new();
+    let mut puts = BTreeSet::new();
     for op in &txn.ops {
         match op {
             Op::Put { key, value, .. } => {

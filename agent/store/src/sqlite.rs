@@ -42,13 +42,11 @@ pub(crate) fn open(path: &Path, format: &Format, busy: Duration) -> Result<Conne
         // Files are made under another name, so this is never one that was just being made.
         return Err(corrupt(path, "the file is empty, it was cut or overwritten".into()));
     }
-    let run = || -> rusqlite::Result<Connection> {
-        let conn = connect(path, busy)?;
-        configure(&conn)?;
-        Ok(conn)
-    };
-    let conn = run().map_err(|e| classify("open", path, e))?;
-    check(&conn, path, format)?;
+    let conn = connect(path, busy).map_err(|e| classify("open", path, e))?;
+    // Before any setting: what is not ours, or newer, is not changed in any way.
+    identify(&conn, path, format)?;
+    configure(&conn).map_err(|e| classify("open", path, e))?;
+    check(&conn, path)?;
     Ok(conn)
 }
 
@@ -101,30 +99,39 @@ fn configure(conn: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-fn check(conn: &Connection, path: &Path, format: &Format) -> Result<(), StoreError> {
-    let number = |name: &str| {
-        conn.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map_err(|e| classify("open", path, e))
-    };
-    if number("application_id")? != i64::from(format.application_id) {
+fn number(conn: &Connection, path: &Path, name: &str) -> Result<i64, StoreError> {
+    conn.pragma_query_value(None, name, |row| row.get(0)).map_err(|e| classify("open", path, e))
+}
+
+/// Whether the file is of this kind and of a known version.
+fn identify(conn: &Connection, path: &Path, format: &Format) -> Result<(), StoreError> {
+    if number(conn, path, "application_id")? != i64::from(format.application_id) {
         return Err(corrupt(path, format!("it is a database, but not {}", format.what)));
     }
-    let found = number("user_version")?;
+    let found = number(conn, path, "user_version")?;
     if found > format.version {
         return Err(StoreError::Newer { path: path.to_owned(), found, known: format.version });
     }
     if found < 1 {
         return Err(corrupt(path, format!("its format number is {found}, they begin with 1")));
     }
+    Ok(())
+}
+
+/// SQLite's own check of its pages, and of the file's length, which it does not look at.
+fn check(conn: &Connection, path: &Path) -> Result<(), StoreError> {
     let verdict: String = conn
         .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
         .map_err(|e| classify("open", path, e))?;
     if verdict != "ok" {
         return Err(corrupt(path, format!("SQLite's check of the file found: {verdict}")));
     }
-    let pages = number("page_count")? * number("page_size")?;
+    let pages = number(conn, path, "page_count")? * number(conn, path, "page_size")?;
     let length = fs::metadata(path).map_err(|e| backend("open", path, e.into()))?.len();
-    if length > pages as u64 {
-        return Err(corrupt(path, format!("the file has {length} bytes, its database only {pages}")));
+    // What the log holds may not have reached the file yet; without a log the file is all there is.
+    let logged = fs::metadata(with_suffix(path, "-wal")).is_ok_and(|log| log.len() > 0);
+    if length > pages as u64 || (length < pages as u64 && !logged) {
+        return Err(corrupt(path, format!("the file has {length} bytes, its database {pages}")));
     }
     Ok(())
 }

@@ -115,10 +115,11 @@ impl Sqlite {
         let mut change = self.begin()?;
         change.meta.last_lease += 1;
         let id = change.meta.last_lease;
+        let ttl_ms = ttl.as_millis() as i64;
         change
             .tx
-            .prepare_cached("INSERT INTO leases (id, ttl_ms) VALUES (?1, ?2)")?
-            .execute(params![id, ttl.as_millis() as i64])?;
+            .prepare_cached("INSERT INTO leases (id, ttl_ms, sum) VALUES (?1, ?2, ?3)")?
+            .execute(params![id, ttl_ms, rows::lease_sum(id, ttl_ms)])?;
         change.finish(true)?;
         Ok(LeaseId(id))
     }
@@ -274,13 +275,7 @@ fn check_rows(conn: &Connection) -> Result<(u64, Vec<(LeaseId, Duration)>), Faul
     if newest != meta.revision {
         return Err(Fault::Rows(format!("its history ends at {newest}, the store at {}", meta.revision)));
     }
-    let leases = tx
-        .prepare("SELECT id, ttl_ms FROM leases")?
-        .query_map([], |row| {
-            Ok((LeaseId(row.get(0)?), Duration::from_millis(row.get::<_, i64>(1)?.max(0) as u64)))
-        })?
-        .collect::<Result<_, _>>()?;
-    Ok((bytes as u64, leases))
+    Ok((bytes as u64, rows::leases(&tx)?))
 }
 
 impl Engine for Sqlite {
@@ -311,5 +306,64 @@ impl Engine for Sqlite {
 
     fn revoke(&mut self, id: LeaseId) -> Result<Revision, StoreError> {
         self.try_revoke(id).map_err(|fault| fault.at("write to", &self.path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_an_error_that_loses_nothing_and_heals() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("model.db");
+        let (mut store, _) = Sqlite::open(&path, Options::default()).unwrap();
+        assert_eq!(store.commit(&Txn::new().put("kept", "1")).unwrap(), Committed::Yes(1));
+        let (bytes, pages): (u64, i64) = (
+            store.history_bytes,
+            store.conn.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap(),
+        );
+
+        store.conn.pragma_update(None, "max_page_count", pages).unwrap();
+        let big = Txn::new().put("kept", "2").put("big", vec![7; 100_000]);
+        assert!(matches!(store.commit(&big), Err(StoreError::Full { .. })));
+        assert_eq!(store.range("").unwrap().entries.len(), 1);
+        assert_eq!(store.get("kept").unwrap().unwrap().value, b"1");
+        assert_eq!((store.revision().unwrap(), store.history_bytes), (1, bytes));
+
+        store.conn.pragma_update(None, "max_page_count", 1_000_000).unwrap();
+        assert_eq!(store.commit(&big).unwrap(), Committed::Yes(2));
+    }
+
+    #[test]
+    fn the_history_is_counted_as_it_is_found_at_open() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("model.db");
+        let bound = HistoryBound { revisions: 3, bytes: 1000 };
+        let options = Options { history: bound, ..Options::default() };
+        let (mut store, _) = Sqlite::open(&path, options).unwrap();
+        for i in 0..20 {
+            let _ = store.commit(&Txn::new().put(format!("ключ{}", i % 4), vec![0; i * 20])).unwrap();
+            let _ = store.commit(&Txn::new().delete(format!("ключ{}", i % 3))).unwrap();
+            let counted = store.history_bytes;
+            assert!(counted <= 1000, "{counted}");
+            drop(store);
+            (store, _) = Sqlite::open(&path, options).unwrap();
+            assert_eq!(store.history_bytes, counted);
+        }
+        let rows: i64 = store
+            .conn
+            .query_row("SELECT count(DISTINCT revision) FROM history", [], |row| row.get(0))
+            .unwrap();
+        assert!((1..=3).contains(&rows), "{rows}");
+    }
+
+    #[test]
+    fn every_commit_is_synced() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, _) = Sqlite::open(&dir.path().join("model.db"), Options::default()).unwrap();
+        let mode: String = store.conn.pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();
+        let synchronous: i64 = store.conn.pragma_query_value(None, "synchronous", |row| row.get(0)).unwrap();
+        assert_eq!((mode.as_str(), synchronous), ("wal", 2));
     }
 }

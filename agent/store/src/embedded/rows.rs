@@ -1,10 +1,12 @@
 //! The rows of a model store and their checksums. Must not: begin or end transactions.
 
+use std::time::Duration;
+
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::rowsum::sum;
 use crate::sqlite::Fault;
-use crate::{Entry, Event, Revision};
+use crate::{Entry, Event, LeaseId, Revision};
 
 /// The one row of `meta`. It is first written by the first change, so that an empty store has none.
 #[derive(Debug, Clone, Copy, Default)]
@@ -112,6 +114,28 @@ pub(super) fn checked_event((event, stored): (Event, i64)) -> Result<Event, Faul
 pub(super) fn event_sum(revision: i64, key: &str, value: Option<&[u8]>) -> i64 {
     let kind: &[u8] = if value.is_some() { b"put" } else { b"delete" };
     sum(&[&revision.to_le_bytes(), key.as_bytes(), kind, value.unwrap_or_default()])
+}
+
+pub(super) fn lease_sum(id: i64, ttl_ms: i64) -> i64 {
+    sum(&[&id.to_le_bytes(), &ttl_ms.to_le_bytes()])
+}
+
+/// All leases, and whether every entry's lease is among them.
+pub(super) fn leases(conn: &Connection) -> Result<Vec<(LeaseId, Duration)>, Fault> {
+    let mut leases = Vec::new();
+    let mut statement = conn.prepare("SELECT id, ttl_ms, sum FROM leases ORDER BY id")?;
+    for row in statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))? {
+        let (id, ttl_ms, stored) = row?;
+        if lease_sum(id, ttl_ms) != stored {
+            return Err(Fault::Rows(format!("the row of lease {id} does not have its checksum")));
+        }
+        leases.push((LeaseId(id), Duration::from_millis(ttl_ms as u64)));
+    }
+    let orphan = "SELECT 1 FROM entries WHERE lease IS NOT NULL AND lease NOT IN (SELECT id FROM leases)";
+    if conn.prepare(orphan)?.exists([])? {
+        return Err(Fault::Rows("a lease is missing that a key was put under".into()));
+    }
+    Ok(leases)
 }
 
 fn bad_sum(key: &str) -> Fault {

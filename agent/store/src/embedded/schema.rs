@@ -38,7 +38,8 @@ pub(super) const FORMAT: Format = Format {
         CREATE INDEX history_by_revision ON history (revision, key);
         CREATE TABLE leases (
             id INTEGER PRIMARY KEY,
-            ttl_ms INTEGER NOT NULL
+            ttl_ms INTEGER NOT NULL,
+            sum INTEGER NOT NULL
         ) STRICT;
     ",
 };
