@@ -91,13 +91,17 @@ impl Watch {
     pub(super) async fn next(&self) -> String {
         loop {
             let woken = self.queue.wake.notified();
-            if let Some(name) = lock(&self.queue.names).pop_first() {
-                if !lock(&self.queue.names).is_empty() {
-                    self.queue.wake.notify_one();
-                }
-                return name;
+            let (name, more) = {
+                let mut names = lock(&self.queue.names);
+                (names.pop_first(), !names.is_empty())
+            };
+            if more {
+                self.queue.wake.notify_one();
             }
-            woken.await;
+            match name {
+                Some(name) => return name,
+                None => woken.await,
+            }
         }
     }
 }

@@ -83,6 +83,8 @@ fn apply_to_self(stage: &Stage, report: &mut Report) -> io::Result<()> {
     // A keeper is spared when memory runs out, its service is not. Raising is always allowed.
     let _ = std::fs::write("/proc/self/oom_score_adj", "0");
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    // The keeper reads its signals where it waits, so it holds them back; the command must hear them.
+    nix::sys::signal::SigSet::empty().thread_set_mask()?;
     limit_files(stage.nofile, report);
     if !stage.deny_write.is_empty() && !restrict::deny_write(&stage.deny_write) {
         report.unenforced.push("deny-write".into());

@@ -8,53 +8,51 @@ use stoker_host::services::{
 };
 
 /// The program under test.
-pub const SHIM: &str = env!("CARGO_BIN_EXE_stoker-shim");
+pub(crate) const SHIM: &str = env!("CARGO_BIN_EXE_stoker-shim");
 /// How long anything may take; reaching it is a failure.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A supervisor over a folder of its own, which leaves no process behind.
-pub struct Place {
+pub(crate) struct Place {
     dir: tempfile::TempDir,
-    pub supervisor: ShimSupervisor,
+    pub(crate) supervisor: ShimSupervisor,
 }
 
 impl Place {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let supervisor = ShimSupervisor::new(&dir.path().join("services"), Path::new(SHIM)).unwrap();
         Self { dir, supervisor }
     }
 
     /// The agent's restart: the old supervisor goes without a word, a new one comes.
-    pub fn reopen(self) -> Self {
-        let dir = self.supervisor_dir();
-        let Self { dir: folder, supervisor } = self;
-        drop(supervisor);
-        Self { supervisor: ShimSupervisor::new(&dir, Path::new(SHIM)).unwrap(), dir: folder }
+    pub(crate) fn reopen(mut self) -> Self {
+        self.supervisor = ShimSupervisor::new(&self.supervisor_dir(), Path::new(SHIM)).unwrap();
+        self
     }
 
-    pub fn supervisor_dir(&self) -> PathBuf {
+    pub(crate) fn supervisor_dir(&self) -> PathBuf {
         self.dir.path().join("services").canonicalize().unwrap()
     }
 
-    pub fn record(&self, name: &str) -> PathBuf {
+    pub(crate) fn record(&self, name: &str) -> PathBuf {
         self.supervisor_dir().join(name)
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    pub async fn start(&self, spec: &ServiceSpec) {
+    pub(crate) async fn start(&self, spec: &ServiceSpec) {
         self.supervisor.start(spec).await.unwrap();
     }
 
-    pub async fn see(&self, name: &str) -> Observed {
+    pub(crate) async fn see(&self, name: &str) -> Observed {
         self.supervisor.observe(name).await.unwrap()
     }
 
     /// Waits until what is observed is as wanted.
-    pub async fn until(&self, name: &str, wanted: impl Fn(&Observed) -> bool) -> Observed {
+    pub(crate) async fn until(&self, name: &str, wanted: impl Fn(&Observed) -> bool) -> Observed {
         let end = Instant::now() + PATIENCE;
         loop {
             let observed = self.see(name).await;
@@ -66,25 +64,25 @@ impl Place {
         }
     }
 
-    pub async fn until_phase(&self, name: &str, phase: Phase) -> Observed {
+    pub(crate) async fn until_phase(&self, name: &str, phase: Phase) -> Observed {
         self.until(name, |observed| observed.phase == phase).await
     }
 
-    pub async fn until_log(&self, name: &str, text: &str) {
+    pub(crate) async fn until_log(&self, name: &str, text: &str) {
         eventually(|| self.log(name).contains(text)).await;
     }
 
-    pub fn log(&self, name: &str) -> String {
+    pub(crate) fn log(&self, name: &str) -> String {
         std::fs::read_to_string(self.supervisor.log_path(name)).unwrap_or_default()
     }
 
     /// All processes that were started for the service.
-    pub fn processes(&self, name: &str) -> Vec<Identity> {
+    pub(crate) fn processes(&self, name: &str) -> Vec<Identity> {
         marked(name, &self.record(name))
     }
 
     /// The keeper, as its state has it.
-    pub fn keeper(&self, name: &str) -> u32 {
+    pub(crate) fn keeper(&self, name: &str) -> u32 {
         let text = std::fs::read(self.record(name).join("state.json")).unwrap();
         let state: serde_json::Value = serde_json::from_slice(&text).unwrap();
         state["shim_pid"].as_u64().unwrap() as u32
@@ -114,7 +112,7 @@ impl Drop for Place {
 }
 
 /// A service that runs a shell script, killed soon and not started again.
-pub fn sh(name: &str, script: &str) -> ServiceSpec {
+pub(crate) fn sh(name: &str, script: &str) -> ServiceSpec {
     let command = vec!["/bin/sh".into(), "-c".into(), script.into()];
     let mut spec = ServiceSpec::new(name, format!("digest of {script}"), command);
     spec.env.insert("PATH".into(), "/usr/bin:/bin".into());
@@ -123,18 +121,18 @@ pub fn sh(name: &str, script: &str) -> ServiceSpec {
     spec
 }
 
-pub fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     stoker_host::users::can_switch()
 }
 
-pub fn kill(pid: u32, signal: &str) {
+pub(crate) fn kill(pid: u32, signal: &str) {
     use nix::sys::signal::{Signal, kill};
     let signal: Signal = format!("SIG{signal}").parse().unwrap();
     let _ = kill(nix::unistd::Pid::from_raw(pid as i32), signal);
 }
 
 /// Waits until it is so.
-pub async fn eventually(mut so: impl FnMut() -> bool) {
+pub(crate) async fn eventually(mut so: impl FnMut() -> bool) {
     let end = Instant::now() + PATIENCE;
     while !so() {
         assert!(Instant::now() < end, "it never came");

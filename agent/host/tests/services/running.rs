@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use stoker_host::services::{Phase, ServiceSpec, Supervisor as _};
+use stoker_host::services::{Phase, RestartOn, ServiceSpec, Supervisor as _};
 
 use crate::place::{PATIENCE, Place, eventually, is_root, sh};
 
@@ -21,7 +21,7 @@ async fn a_service_runs_until_it_is_stopped() {
     place.supervisor.stop("a").await.unwrap();
     let seen = place.see("a").await;
     assert_eq!((seen.phase, seen.pid), (Phase::Stopped, None));
-    assert!(seen.exit.is_some_and(|exit| exit.signal == Some(15) && exit.success));
+    assert!(seen.exit.is_some_and(|exit| exit.signal == Some(15) && exit.success), "{seen:?} {}", place.log("a"));
     assert!(place.processes("a").is_empty());
     place.supervisor.stop("a").await.unwrap();
     place.supervisor.stop("never-was").await.unwrap();
@@ -65,7 +65,7 @@ async fn a_second_keeper_is_refused() {
 async fn the_environment_is_what_was_given() {
     let place = Place::new();
     let mut spec = ServiceSpec::new("a", "d", vec!["/usr/bin/env".into()]);
-    spec.restart.on = stoker_host::services::RestartOn::Never;
+    spec.restart.on = RestartOn::Never;
     spec.env.insert("GIVEN".into(), "a b=c".into());
     spec.secret_env.insert("TOKEN".into(), "hunter2".into());
     place.start(&spec).await;
@@ -106,7 +106,7 @@ async fn every_change_is_told() {
 async fn a_program_that_is_not_there_is_said() {
     let place = Place::new();
     let mut spec = ServiceSpec::new("a", "d", vec!["/no/such/program".into()]);
-    spec.restart.on = stoker_host::services::RestartOn::Never;
+    spec.restart.on = RestartOn::Never;
     place.start(&spec).await;
     let seen = place.until_phase("a", Phase::Failed).await;
     assert!(seen.reason.unwrap().contains("/no/such/program"));
@@ -160,16 +160,22 @@ async fn another_user_is_taken_on_whole() {
         return;
     }
     let place = Place::new();
-    let mut spec = sh("a", "id -u; id -G; cat /proc/self/status | grep -E 'NoNewPrivs|SigBlk|CapEff'");
+    // No shell between: it would mend the signals itself.
+    let mut spec = ServiceSpec::new("a", "d", vec!["/bin/cat".into(), "/proc/self/status".into()]);
+    spec.restart.on = RestartOn::Never;
     spec.user = Some("nobody".into());
     place.start(&spec).await;
     place.until_phase("a", Phase::Exited).await;
     let nobody = stoker_host::users::lookup("nobody").unwrap().unwrap();
     let log = place.log("a");
-    let lines: Vec<&str> = log.lines().collect();
-    assert_eq!(lines[..2], [nobody.uid.to_string(), nobody.gid.to_string()], "{log}");
-    assert!(log.contains("NoNewPrivs:\t1") && log.contains("SigBlk:\t0000000000000000"), "{log}");
-    assert!(log.contains("CapEff:\t0000000000000000"), "{log}");
+    let field = |name: &str| log.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned();
+    let four = |id: u32| [id.to_string(), id.to_string(), id.to_string(), id.to_string()].join("\t");
+    assert_eq!((field("Uid:"), field("Gid:")), (four(nobody.uid), four(nobody.gid)));
+    assert_eq!(field("Groups:"), nobody.gid.to_string());
+    assert_eq!((field("NoNewPrivs:").as_str(), field("CapEff:").as_str()), ("1", "0000000000000000"));
+    assert_eq!(field("SigBlk:"), "0000000000000000");
+    // Rust ignores SIGPIPE (13); the command must not.
+    assert_eq!(u64::from_str_radix(&field("SigIgn:"), 16).unwrap() & (1 << 12), 0);
 }
 
 #[tokio::test]
