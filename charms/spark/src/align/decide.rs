@@ -1,0 +1,208 @@
+//! Which Hadoop client Spark is to have. Owns the policies; must not know trees or relations.
+
+use super::{Axes, Level, Version, level};
+
+/// What `hadoop-alignment` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Policy {
+    /// The least change that makes everything work.
+    #[default]
+    Auto,
+    /// The HDFS's own client, whenever it can be had.
+    Exact,
+    /// The client that the build came with.
+    Shipped,
+}
+
+/// How a Spark build carries its Hadoop client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// Two shaded jars: they can be exchanged.
+    Shaded,
+    /// Hadoop's jars and what they need lie among Spark's: they cannot.
+    Unshaded,
+    /// It has none and takes the HDFS's.
+    Provided,
+}
+
+/// A Hadoop client taken from a Hadoop build.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Client {
+    /// Its version.
+    pub(crate) version: String,
+    /// The build, `b3:…`.
+    pub(crate) build: String,
+}
+
+/// A client that was tried on this Spark, Java and HDFS and does not work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Refused<'a> {
+    /// The Hadoop build that it came from.
+    pub(crate) build: &'a str,
+    /// Its canary's one line.
+    pub(crate) why: &'a str,
+}
+
+/// All that the decision depends on.
+pub(crate) struct Question<'a> {
+    /// The policy.
+    pub(crate) policy: Policy,
+    /// How Spark carries its client.
+    pub(crate) shape: Shape,
+    /// The shipped client's version; empty where there is none.
+    pub(crate) shipped: &'a str,
+    /// The client in use, where it is not the shipped one.
+    pub(crate) current: Option<&'a Client>,
+    /// The HDFS's version, and the build that its own client would come from.
+    pub(crate) server: &'a Client,
+    /// Whether some Java of the host runs this Spark with that client.
+    pub(crate) java: &'a dyn Fn(&str) -> bool,
+    /// A client that failed its canary.
+    pub(crate) refused: Option<Refused<'a>>,
+}
+
+/// Which client is kept or taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// The one that the build came with.
+    Shipped,
+    /// One from a Hadoop build, in place of the shipped one.
+    Swap(Client),
+    /// One from a Hadoop build, where none was shipped.
+    Provide(Client),
+}
+
+/// What was decided, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Decision {
+    /// The client.
+    pub(crate) keep: Keep,
+    /// Its level beside the HDFS.
+    pub(crate) level: Level,
+    /// One sentence.
+    pub(crate) says: String,
+    /// What would mend it, or empty.
+    pub(crate) fix: String,
+}
+
+/// Decides which client Spark is to have for an HDFS.
+pub(crate) fn decide(q: &Question<'_>) -> Decision {
+    let server = q.server;
+    if q.shape == Shape::Provided {
+        return provided(q);
+    }
+    let current = match (q.policy, q.current) {
+        (Policy::Auto, Some(client)) => Keep::Swap(client.clone()),
+        _ => Keep::Shipped,
+    };
+    let now = level(version_of(&current, q), &server.version, Axes::CLEAR);
+    let enough = match q.policy {
+        Policy::Shipped => true,
+        Policy::Auto => now.in_line(),
+        Policy::Exact => now == Level::Exact,
+    };
+    if enough {
+        return kept(q, current, now, String::new(), String::new());
+    }
+    if level(q.shipped, &server.version, Axes::CLEAR) == Level::Exact {
+        return kept(q, Keep::Shipped, Level::Exact, String::new(), String::new());
+    }
+    match obstacle(q) {
+        None => Decision {
+            keep: Keep::Swap(server.clone()),
+            level: Level::Exact,
+            says: format!(
+                "client {} taken from the HDFS's build in place of the shipped {}",
+                server.version, q.shipped
+            ),
+            fix: String::new(),
+        },
+        Some((why, fix)) => {
+            // A client of an earlier HDFS is no better than the shipped one unless it is nearer.
+            let shipped = level(q.shipped, &server.version, Axes::CLEAR);
+            let keep = if now <= shipped { current } else { Keep::Shipped };
+            kept(q, keep, now.min(shipped), why, fix)
+        }
+    }
+}
+
+fn version_of<'a>(keep: &'a Keep, q: &'a Question<'_>) -> &'a str {
+    match keep {
+        Keep::Shipped => q.shipped,
+        Keep::Swap(client) | Keep::Provide(client) => &client.version,
+    }
+}
+
+fn kept(q: &Question<'_>, keep: Keep, level: Level, why: String, fix: String) -> Decision {
+    let client = version_of(&keep, q).to_owned();
+    let origin = if keep == Keep::Shipped { "shipped client" } else { "client" };
+    let mut says = format!("{origin} {client} beside HDFS {}", q.server.version);
+    if !why.is_empty() {
+        says = format!("{says}: {why}");
+    }
+    if let Some(lost) = lost(level) {
+        says = format!("{says}; {lost}");
+    }
+    Decision { keep, level, says, fix }
+}
+
+/// What a level costs, in words.
+fn lost(level: Level) -> Option<&'static str> {
+    match level {
+        Level::OlderClient => Some("calls that only newer clients know, and companions of the HDFS's version, are lost"),
+        Level::NewerClient => Some("calls that this HDFS does not know yet fail one by one"),
+        Level::CrossMajor => Some("nothing is promised across major versions but plain reading and writing"),
+        Level::Unknown => Some("nothing is known of this pair"),
+        _ => None,
+    }
+}
+
+/// Why the HDFS's own client cannot be taken, and what mends that.
+fn obstacle(q: &Question<'_>) -> Option<(String, String)> {
+    let server = q.server;
+    if q.shape == Shape::Unshaded {
+        return Some((
+            "this build carries Hadoop's jars unshaded, so its client cannot be exchanged".to_owned(),
+            format!("attach a Spark of 3.2 or later, or one built with Hadoop {}", server.version),
+        ));
+    }
+    let Some(version) = Version::read(&server.version) else {
+        return Some(("the HDFS's version cannot be read".to_owned(), String::new()));
+    };
+    if version.major < 3 {
+        return Some((
+            format!("Hadoop {} has no shaded client to take", server.version),
+            format!("attach a Spark built with Hadoop {}, or a newer Hadoop", server.version),
+        ));
+    }
+    if !(q.java)(&server.version) {
+        return Some((
+            format!("no Java of this host runs both this Spark and client {}", server.version),
+            "install a Java that both support".to_owned(),
+        ));
+    }
+    // Whoever asks for `exact` gets the client, and the canary's answer as a blocked move.
+    match q.refused {
+        Some(refused) if refused.build == server.build && q.policy == Policy::Auto => Some((
+            format!("client {} failed its canary ({})", server.version, refused.why),
+            "attach another Hadoop or Spark build, or set hadoop-alignment=exact to try it again".to_owned(),
+        )),
+        _ => None,
+    }
+}
+
+/// A build without a client has but one: the HDFS's.
+fn provided(q: &Question<'_>) -> Decision {
+    let server = q.server.clone();
+    let java = (q.java)(&server.version);
+    let level = level(&server.version, &server.version, Axes { java, ..Axes::CLEAR });
+    Decision {
+        level,
+        says: format!("this build has no Hadoop client of its own and uses {} of the HDFS's build", server.version),
+        fix: if java { String::new() } else { "install a Java that both support".to_owned() },
+        keep: Keep::Provide(server),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,249 @@
+//! From an observation to the plan of a unit. Owns what the plan is made of; each part is a module's below.
+//! Must be pure: no clock, no files, no network.
+
+mod actions;
+mod alignment;
+mod build;
+mod cluster;
+mod defaults;
+mod files;
+mod hdfs;
+mod notebooks;
+mod python;
+mod services;
+mod stuck;
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use stoker_charm::observation::{Life, Memory, Observation};
+use stoker_charm::plan::{Dir, Plan, Port, Published, Secret, Tree};
+use stoker_charm::status::{State, Status};
+
+use self::alignment::Alignment;
+use self::build::Spark;
+use self::cluster::Cluster;
+use self::hdfs::Hdfs;
+use self::notebooks::Notebook;
+use self::python::Python;
+use self::stuck::Stuck;
+use crate::config::Config;
+
+/// The charm's user.
+const USER: &str = "spark";
+/// The secret of the cluster.
+const SECRET: &str = "auth";
+/// How many drivers of submitted programs may run on a unit at once.
+const DRIVERS: u16 = 16;
+
+/// All that was read and decided before anything is written down.
+struct Scene<'a> {
+    seen: &'a Observation,
+    config: Config,
+    spark: Spark,
+    cluster: Cluster,
+    hdfs: Option<Hdfs<'a>>,
+    alignment: Alignment,
+    java: Java,
+    notebooks: Vec<Notebook<'a>>,
+    python: Option<Python>,
+}
+
+/// The Java that runs everything.
+struct Java {
+    home: String,
+    version: u32,
+}
+
+/// The plan for an observation.
+#[allow(clippy::unnecessary_wraps, reason = "the charm's signature; what stands in the way becomes a status")]
+pub(crate) fn plan(seen: &Observation) -> Result<Plan> {
+    let mut plan = match Scene::read(seen) {
+        Ok(scene) => scene.plan(),
+        Err(stuck) => stuck.plan(seen),
+    };
+    if let Some(action) = &seen.action {
+        plan.action = Some(actions::task(action, seen, &plan));
+    }
+    Ok(plan)
+}
+
+impl<'a> Scene<'a> {
+    fn read(seen: &'a Observation) -> Result<Self, Stuck> {
+        let config = Config::read(seen).map_err(|bad| {
+            let fix = format!("stoker config {} {}=…", seen.app, bad.option);
+            Stuck::blocked(bad.to_string(), fix)
+        })?;
+        let spark = Spark::read(seen)?;
+        let hdfs = Hdfs::of(seen)?;
+        let notebooks = notebooks::of(seen);
+        let python = python::choose(seen, &spark, &notebooks);
+        let cluster = Cluster::read(seen, &config)?;
+        let alignment = alignment::align(seen, &config, &spark, hdfs.as_ref(), python.is_some())?;
+        let range = spark.java.with_client(&alignment.client_version);
+        let java = range.pick(&seen.host.java).ok_or_else(|| no_java(seen, &spark, &alignment, &range.words()))?;
+        let java = Java { home: java.home.clone(), version: java.version };
+        Ok(Self { seen, config, spark, cluster, hdfs, alignment, java, notebooks, python })
+    }
+
+    fn plan(&self) -> Plan {
+        let seen = self.seen;
+        let mut plan = Plan {
+            format: stoker_charm::plan::FORMAT,
+            version: self.spark.version.clone(),
+            status: self.status(),
+            app_status: None,
+            verdicts: self.alignment.verdict.clone().into_iter().collect(),
+            trees: self.trees(),
+            order: if self.cluster.master_here() { 0 } else { 1 },
+            dirs: self.dirs(),
+            ports: self.ports(),
+            secrets: BTreeMap::from([(
+                SECRET.to_owned(),
+                Secret {
+                    generate: Some("hex32".to_owned()),
+                    scope: Some("app".to_owned()),
+                    grant: self.notebooks.iter().map(|n| n.relation.id).collect(),
+                    ..Secret::default()
+                },
+            )]),
+            files: files::files(self),
+            services: services::services(self),
+            tasks: self.alignment.canary(self),
+            relations: self.relations(),
+            state: self.state(),
+            ..Plan::default()
+        };
+        if seen.life == Life::Dying {
+            plan.gone = !busy(seen);
+            if !plan.gone {
+                plan.status = Status::new(State::Waiting, "goes when its applications have ended");
+            }
+        }
+        plan
+    }
+
+    fn trees(&self) -> BTreeMap<String, Tree> {
+        let plain = |base: &stoker_charm::ids::Digest| Tree { base: base.clone(), drop: Vec::new(), take: Vec::new() };
+        let mut trees = self.alignment.trees(&self.spark);
+        if let Ok(charm) = self.seen.charm.parse() {
+            trees.insert("charm".to_owned(), plain(&charm));
+        }
+        if let Some(resource) = self.seen.resources.get("python") {
+            trees.insert("python".to_owned(), plain(&resource.build));
+        }
+        for notebook in &self.notebooks {
+            if let Some(base) = &notebook.python {
+                trees.insert(notebook.tree(), plain(base));
+            }
+        }
+        trees
+    }
+
+    fn dirs(&self) -> BTreeMap<String, Dir> {
+        let mut names = vec!["home", "work", "local", "ivy", "jobs", "warehouse", "events"];
+        if self.cluster.master_here() {
+            names.push("history");
+        }
+        let dir = |name: &str| Dir {
+            user: Some(USER.to_owned()),
+            mode: Some("0750".to_owned()),
+            // What programs have left behind where there is no HDFS is data.
+            keep: matches!(name, "warehouse" | "events"),
+            ..Dir::default()
+        };
+        names.into_iter().map(|name| (name.to_owned(), dir(name))).collect()
+    }
+
+    fn ports(&self) -> BTreeMap<String, Port> {
+        let mut ports = BTreeMap::new();
+        let mut add = |name: &str, prefer: u16, count: u16| {
+            ports.insert(name.to_owned(), Port { prefer, count, ..Port::default() });
+        };
+        let single: &[&str] =
+            if self.cluster.master_here() { &["master", "master-ui", "history", "worker", "worker-ui"] } else { &["worker", "worker-ui"] };
+        for name in single {
+            add(name, self.config.port(name), 1);
+        }
+        let driver = self.config.port("driver").min(u16::MAX - 3 * DRIVERS);
+        add("driver", driver, DRIVERS);
+        add("driver-block", driver + DRIVERS, DRIVERS);
+        add("driver-ui", driver + 2 * DRIVERS, DRIVERS);
+        ports
+    }
+
+    fn relations(&self) -> BTreeMap<String, Published> {
+        let mut all = BTreeMap::new();
+        for relation in &self.seen.relations {
+            let published = match relation.endpoint.as_str() {
+                "hdfs" => self.hdfs.as_ref().map(|hdfs| hdfs.publish(self)),
+                "members" => Some(self.cluster.publish()),
+                "spark" => self.notebooks.iter().find(|n| n.relation.id == relation.id).map(|n| n.publish(self)),
+                _ => None,
+            };
+            all.insert(relation.id.to_string(), published.unwrap_or_default());
+        }
+        all
+    }
+
+    fn state(&self) -> Memory {
+        let mut app = self.seen.state.app.clone();
+        if self.seen.leader {
+            app = self.alignment.memory.clone();
+            app.insert(cluster::MASTER.to_owned(), self.cluster.master.clone());
+        }
+        Memory { app, unit: BTreeMap::new() }
+    }
+
+    fn status(&self) -> Status {
+        let client = &self.alignment.client_version;
+        match &self.hdfs {
+            None => Status::new(State::Active, "standalone, not related to an HDFS"),
+            Some(hdfs) if !hdfs.ready => Status::new(State::Waiting, format!("waiting for {} to be writable", hdfs.relation.remote)),
+            Some(hdfs) if !hdfs.made => Status::new(State::Waiting, format!("waiting for {} to make folders", hdfs.relation.remote)),
+            Some(_) => match &self.alignment.verdict {
+                Some(verdict) if !verdict.fix.is_empty() => Status::new(State::Active, verdict.says.clone()).fix(verdict.fix.clone()),
+                Some(verdict) => Status::new(State::Active, format!("Hadoop client {client}, {} with {}", verdict.level, self.hdfs_name())),
+                None => Status::new(State::Active, format!("Hadoop client {client}")),
+            },
+        }
+    }
+
+    fn hdfs_name(&self) -> &str {
+        self.hdfs.as_ref().map_or("", |hdfs| hdfs.relation.remote.as_str())
+    }
+
+    /// The system user that services run as.
+    fn system_user(&self) -> &str {
+        self.seen.users.get(USER).map_or(USER, String::as_str)
+    }
+
+    /// Whether event logs can be written and read where they belong.
+    fn logs_ready(&self) -> bool {
+        self.hdfs.as_ref().is_none_or(|hdfs| hdfs.ready && hdfs.made)
+    }
+}
+
+/// Whether something runs on this unit that its end would break, as far as was asked.
+fn busy(seen: &Observation) -> bool {
+    seen.services.values().flat_map(|s| s.busy.values()).any(stoker_charm::probe::is_busy)
+}
+
+fn no_java(seen: &Observation, spark: &Spark, alignment: &Alignment, range: &str) -> Stuck {
+    let found = if seen.host.java.is_empty() {
+        "none was found".to_owned()
+    } else {
+        let versions: Vec<String> = seen.host.java.iter().map(|j| j.version.to_string()).collect();
+        format!("found {}", versions.join(", "))
+    };
+    Stuck::blocked(
+        format!(
+            "cannot run Spark {} with Hadoop client {}: it needs Java {range}, {found}",
+            spark.version, alignment.client_version
+        ),
+        format!("apt install openjdk-{}-jre-headless", spark.java.supported.end()),
+    )
+}
+
+#[cfg(test)]
+mod tests;

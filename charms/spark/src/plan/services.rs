@@ -1,0 +1,180 @@
+//! The services: master, worker, history server. They are started by plain `java`, which saves the launcher's JVM
+//! and shell; what `spark-class` would set (class path, Scala's version) is set here.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use stoker_charm::plan::{Limits, Service, Stop};
+use stoker_charm::probe::{Op, Probe};
+
+use super::defaults::mebibytes;
+use super::{SECRET, Scene, USER};
+
+/// Daemons live long and compute little: a small compiler and collector start fastest and take the least.
+const DAEMON_FLAGS: [&str; 3] = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError"];
+
+/// All services of the unit.
+pub(super) fn services(scene: &Scene<'_>) -> BTreeMap<String, Service> {
+    let mut services = BTreeMap::from([("worker".to_owned(), worker(scene))]);
+    if scene.cluster.master_here() {
+        services.insert("master".to_owned(), master(scene));
+        // Its folder has to be there before it starts.
+        if scene.logs_ready() {
+            services.insert("history".to_owned(), history(scene));
+        }
+    }
+    services
+}
+
+fn master(scene: &Scene<'_>) -> Service {
+    let mut service = daemon(scene, "daemon", scene.config.daemon_memory, &scene.config.jvm.master, &[
+        "org.apache.spark.deploy.master.Master",
+        "--host",
+        "${address:default}",
+        "--port",
+        "${port:master}",
+        "--webui-port",
+        "${port:master-ui}",
+    ]);
+    let page = "http://${address:default}:${port:master-ui}/json/";
+    service.ports = names(&["master", "master-ui"]);
+    service.dirs = names(&["home"]);
+    service.ready = vec![answer(page, "/status", Op::Eq, json!("ALIVE"))];
+    service.busy = BTreeMap::from([("applications".to_owned(), each(page, "/activeapps", "/id"))]);
+    service
+}
+
+fn worker(scene: &Scene<'_>) -> Service {
+    let (cores, memory) = (scene.cluster.worker_cores.to_string(), mebibytes(scene.cluster.worker_memory));
+    let mut service = daemon(scene, "daemon", scene.config.daemon_memory, &scene.config.jvm.worker, &[
+        "org.apache.spark.deploy.worker.Worker",
+        "--host",
+        "${address:default}",
+        "--port",
+        "${port:worker}",
+        "--webui-port",
+        "${port:worker-ui}",
+        "-c",
+        &cores,
+        "-m",
+        &memory,
+        "-d",
+        "${dir:work}",
+        &scene.cluster.url,
+    ]);
+    let page = "http://${address:default}:${port:worker-ui}/json/";
+    service.env.insert("SPARK_WORKER_DIR".to_owned(), "${dir:work}".to_owned());
+    service.env.insert("SPARK_LOCAL_DIRS".to_owned(), "${dir:local}".to_owned());
+    service.env.insert("HADOOP_CONF_DIR".to_owned(), "${file:hadoop}".to_owned());
+    service.files.push("hadoop".to_owned());
+    service.dirs = names(&["home", "work", "local"]);
+    service.ports = names(&["worker", "worker-ui"]);
+    // Executors run the Python of the notebook that they work for; a new notebook is no reason to stop them.
+    service.follows = scene.notebooks.iter().filter(|n| n.python.is_some()).map(|n| format!("tree:{}", n.tree())).collect();
+    if scene.seen.resources.contains_key("python") {
+        service.follows.push("tree:python".to_owned());
+    }
+    // A worker that finds no master tries again only seconds later.
+    if scene.cluster.master_here() {
+        service.needs = names(&["master"]);
+    }
+    service.ready = vec![answer(page, "/masterurl", Op::Ne, json!(""))];
+    service.busy = BTreeMap::from([("executors".to_owned(), each(page, "/executors", "/appid"))]);
+    "always".clone_into(&mut service.restart.on);
+    service
+}
+
+fn history(scene: &Scene<'_>) -> Service {
+    let mut service = daemon(scene, "history", scene.cluster.history_memory, &scene.config.jvm.history, &[
+        "org.apache.spark.deploy.history.HistoryServer",
+    ]);
+    service.env.insert("HADOOP_CONF_DIR".to_owned(), "${file:hadoop}".to_owned());
+    service.files.push("hadoop".to_owned());
+    service.dirs = names(&["home", "history", "events"]);
+    service.ports = names(&["history"]);
+    // Nobody waits for it: what is on the way to a first result goes first.
+    service.needs = names(&["worker"]);
+    service.ready = vec![Probe {
+        http: Some("http://${address:default}:${port:history}/api/v1/applications?limit=1".to_owned()),
+        ..Probe::default()
+    }];
+    service
+}
+
+/// What the daemons have in common.
+fn daemon(scene: &Scene<'_>, conf: &str, heap: u64, options: &[String], main: &[&str]) -> Service {
+    let mut command = vec![format!("{}/bin/java", scene.java.home), format!("-Xmx{}", mebibytes(heap))];
+    command.extend(DAEMON_FLAGS.map(ToOwned::to_owned));
+    command.extend(options.iter().map(|option| super::defaults::escaped(option)));
+    command.extend(["-cp".to_owned(), classpath(scene, conf)]);
+    command.extend(main.iter().map(|word| (*word).to_owned()));
+    Service {
+        command,
+        env: environment(scene, conf),
+        user: Some(USER.to_owned()),
+        trees: scene.alignment.tree_names(),
+        files: vec![conf.to_owned()],
+        success: vec![0, 143],
+        stop: Stop { grace: "60s".to_owned(), ..Stop::default() },
+        limits: Limits { nofile: 65_536, ..Limits::default() },
+        ..Service::default()
+    }
+}
+
+/// The class path of everything that runs Spark's classes: its configuration, its jars, Hadoop's configuration.
+pub(super) fn classpath(scene: &Scene<'_>, conf: &str) -> String {
+    let mut parts = vec![format!("${{file:{conf}}}"), "${tree:spark}/jars/*".to_owned()];
+    if conf != "daemon" {
+        parts.push("${file:hadoop}".to_owned());
+    }
+    parts.extend(scene.alignment.provided_classpath());
+    parts.join(":")
+}
+
+/// The environment that Spark's scripts would make.
+pub(super) fn environment(scene: &Scene<'_>, conf: &str) -> BTreeMap<String, String> {
+    let mut env: BTreeMap<String, String> = [
+        ("HOME", "${dir:home}"),
+        ("JAVA_HOME", scene.java.home.as_str()),
+        ("SPARK_HOME", "${tree:spark}"),
+        ("SPARK_SCALA_VERSION", scene.spark.scala.as_str()),
+        ("SPARK_LOCAL_IP", "${address:default}"),
+        ("SPARK_PUBLIC_DNS", "${address:default}"),
+        ("SPARK_NO_DAEMONIZE", "1"),
+    ]
+    .into_iter()
+    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+    .collect();
+    env.insert("SPARK_CONF_DIR".to_owned(), format!("${{file:{conf}}}"));
+    // The history server reads finished logs and talks to nobody of the cluster.
+    if conf != "history" {
+        env.insert("_SPARK_AUTH_SECRET".to_owned(), format!("${{secret:{SECRET}}}"));
+    }
+    if let Some(classpath) = scene.alignment.provided_classpath() {
+        env.insert("SPARK_DIST_CLASSPATH".to_owned(), classpath);
+    }
+    env
+}
+
+fn names(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+fn answer(http: &str, pointer: &str, op: Op, value: Value) -> Probe {
+    Probe {
+        http: Some(http.to_owned()),
+        pointer: Some(pointer.to_owned()),
+        op: Some(op),
+        value: Some(value),
+        ..Probe::default()
+    }
+}
+
+fn each(http: &str, pointer: &str, each: &str) -> Probe {
+    Probe {
+        http: Some(http.to_owned()),
+        pointer: Some(pointer.to_owned()),
+        each: Some(each.to_owned()),
+        ..Probe::default()
+    }
+}

@@ -1,0 +1,38 @@
+//! Plans of units that cannot go on: all that was applied stays, what was published stays, the status says why.
+
+use stoker_charm::observation::Observation;
+use stoker_charm::plan::{FORMAT, Plan, Published};
+use stoker_charm::status::{State, Status};
+
+/// Why there is no ordinary plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Stuck(Status);
+
+impl Stuck {
+    /// Somebody has to do something.
+    pub(super) fn blocked(message: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self(Status::new(State::Blocked, message).fix(fix))
+    }
+
+    /// Others have to say something first.
+    pub(super) fn waiting(message: impl Into<String>) -> Self {
+        Self(Status::new(State::Waiting, message))
+    }
+
+    /// The plan: hold, keep what was remembered and published.
+    pub(super) fn plan(self, seen: &Observation) -> Plan {
+        let published = seen.relations.iter().map(|relation| {
+            (relation.id.to_string(), Published { app: relation.ours.app.clone(), unit: relation.ours.unit.clone() })
+        });
+        Plan {
+            format: FORMAT,
+            version: seen.resources.get("spark").map(|r| r.facts.version.clone()).unwrap_or_default(),
+            hold: Some(self.0.message.clone()),
+            status: self.0,
+            relations: published.collect(),
+            state: seen.state.clone(),
+            gone: seen.life == stoker_charm::observation::Life::Dying,
+            ..Plan::default()
+        }
+    }
+}
