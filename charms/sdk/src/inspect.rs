@@ -11,8 +11,10 @@ use anyhow::ensure;
 
 use crate::{Facts, InspectFn};
 
-const OWN: [(&str, fn(&Path) -> anyhow::Result<Option<Facts>>); 3] =
-    [("java", java::facts), ("python", python::facts), ("jars", jars::facts)];
+/// The facts of a tree, or none where it is no such product.
+type Inspector = fn(&Path) -> anyhow::Result<Option<Facts>>;
+
+const OWN: [(&str, Inspector); 3] = [("java", java::facts), ("python", python::facts), ("jars", jars::facts)];
 
 /// Facts of a tree of `product` (`-` = any), or none where nobody knows it.
 pub(crate) fn facts(charm: Option<InspectFn>, product: &str, tree: &Path) -> anyhow::Result<Option<Facts>> {
@@ -23,9 +25,10 @@ pub(crate) fn facts(charm: Option<InspectFn>, product: &str, tree: &Path) -> any
         return Ok(Some(facts));
     }
     for (name, inspect) in OWN {
-        if product == name || product == "-" {
-            if let Some(facts) = inspect(tree)? {
-                return Ok(Some(facts));
+        if product == "-" || product == name {
+            let found = inspect(tree)?;
+            if found.is_some() {
+                return Ok(found);
             }
         }
     }

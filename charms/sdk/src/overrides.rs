@@ -114,9 +114,9 @@ mod tests {
     proptest! {
         #[test]
         fn lines_come_back(pairs in proptest::collection::btree_map("[a-z.]{1,8}", "[a-z0-9=, -]{0,8}", 0..6)) {
-            let text: String = pairs.iter().map(|(k, v)| format!("{k}={v}\n")).collect();
+            let lines: Vec<String> = pairs.iter().map(|(k, v)| format!("{k}={v}")).collect();
             let trimmed: BTreeMap<String, String> = pairs.into_iter().map(|(k, v)| (k, v.trim().to_owned())).collect();
-            let text = format!("# pairs\n{text}");
+            let text = format!("# pairs\n{}\n", lines.join("\n"));
             prop_assert_eq!(check(&text), Ok(trimmed));
         }
 

@@ -120,8 +120,12 @@ pub fn run_lines(mut command: impl BorrowMut<Command>, mut each: impl FnMut(&str
     }
     // Some programs tell their errors on standard output.
     let lines = if said.is_empty() { printed } else { said };
-    let lines: String = lines.iter().map(|line| format!("\n  {line}")).collect();
-    bail!("cannot run `{name}`: {status}{lines}")
+    let mut told = format!("cannot run `{name}`: {status}");
+    for line in lines {
+        told.push_str("\n  ");
+        told.push_str(&line);
+    }
+    bail!(told)
 }
 
 /// Whether SIGTERM asked the recipe to end, as an error: for loops that run no commands.
