@@ -57,31 +57,59 @@ impl Blobs {
         &self.path
     }
 
-    /// The folder a blob is in, made if it is not there.
-    pub(super) fn shard(&self, blob: &Digest) -> io::Result<&Dir> {
+    /// The folder a blob is in, if it is there.
+    fn shard(&self, blob: &Digest) -> io::Result<Option<&Dir>> {
         let slot = &self.shards[usize::from(blob.bytes()[0])];
         if let Some(dir) = slot.get() {
-            return Ok(dir);
+            return Ok(Some(dir));
         }
-        let name = &blob.hex()[..2];
-        let dir = match self.dir.make_dir(name, 0o755) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.dir.sub(name)?,
-            other => other?,
-        };
-        Ok(slot.get_or_init(|| dir))
+        match self.dir.sub(&blob.hex()[..2]) {
+            Ok(dir) => Ok(Some(slot.get_or_init(|| dir))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The folder a blob is to be put in.
+    fn make_shard(&self, blob: &Digest) -> io::Result<&Dir> {
+        match self.dir.make_dir(&blob.hex()[..2], 0o755) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            Ok(_) | Err(_) => {}
+        }
+        self.shard(blob)?.ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    /// A blob's inode, if it is there.
+    pub(super) fn stat(&self, blob: &Digest, exec: bool) -> io::Result<Option<rustix::fs::Stat>> {
+        match self.shard(blob)? {
+            Some(dir) => dir.try_stat(file_name(blob, exec)),
+            None => Ok(None),
+        }
     }
 
     /// Size of a blob, if it is there.
     pub(super) fn size(&self, blob: &Digest, exec: bool) -> io::Result<Option<u64>> {
-        Ok(self.shard(blob)?.try_stat(file_name(blob, exec))?.map(|stat| stat.st_size as u64))
+        Ok(self.stat(blob, exec)?.map(|stat| stat.st_size as u64))
     }
 
     pub(super) fn has(&self, blob: &Digest, exec: bool) -> io::Result<bool> {
-        Ok(self.size(blob, exec)?.is_some())
+        Ok(self.stat(blob, exec)?.is_some())
     }
 
     pub(super) fn open_blob(&self, blob: &Digest, exec: bool) -> io::Result<File> {
-        self.shard(blob)?.open_file(file_name(blob, exec))
+        let dir = self.shard(blob)?.ok_or(io::ErrorKind::NotFound)?;
+        dir.open_file(file_name(blob, exec))
+    }
+
+    /// Links a blob as `name` in `dir`.
+    pub(super) fn link(&self, blob: &Digest, exec: bool, dir: &Dir, name: &str) -> io::Result<()> {
+        let from = self.shard(blob)?.ok_or(io::ErrorKind::NotFound)?;
+        dir.link(name, from, file_name(blob, exec))
+    }
+
+    /// Whether there never was a blob.
+    pub(super) fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.dir.each_entry().next().transpose()?.is_none())
     }
 
     /// The sub-folders there are, by name.
@@ -204,10 +232,10 @@ impl<'a> Staging<'a> {
     fn store_large(&mut self, size: u64, exec: bool, body: &mut dyn Body) -> Result<Digest, BuildError> {
         const TEMPORARY: &str = "large";
         let mut file = self.create(TEMPORARY, exec).map_err(|error| self.full(error))?;
-        match rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::KEEP_SIZE, 0, size) {
-            Err(rustix::io::Errno::NOSPC) => return Err(self.full(rustix::io::Errno::NOSPC.into())),
-            // Only a hint: not every file system can.
-            Ok(()) | Err(_) => {}
+        // Only a hint, but for a full disk: not every file system can.
+        let room = rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::KEEP_SIZE, 0, size);
+        if room == Err(rustix::io::Errno::NOSPC) {
+            return Err(self.full(rustix::io::Errno::NOSPC.into()));
         }
         let mut written = 0u64;
         let blob = drain(body, |piece| {
@@ -314,7 +342,11 @@ impl<'a> Staging<'a> {
 
     fn reveal(&self, name: &str) -> Result<(), BuildError> {
         let Some((blob, _)) = parse_name(name) else { return Ok(()) };
-        let to = self.blobs.shard(&blob).map_err(|error| self.full(error))?;
+        let to = match self.blobs.shard(&blob) {
+            Ok(Some(dir)) => dir,
+            Ok(None) => self.blobs.make_shard(&blob).map_err(|error| self.full(error))?,
+            Err(error) => return Err(self.full(error)),
+        };
         match self.dir.rename_new(name, to, name) {
             // Another ingest was first: the same content.
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(self.full(error)),

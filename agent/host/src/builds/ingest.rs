@@ -231,21 +231,27 @@ pub(super) fn format(file: &File, source: &Path) -> Result<Format, BuildError> {
     Err(BuildError::NotArchive { source_path: source.to_owned(), found })
 }
 
-/// Reads an archive into the sink; the file's sha256 in hexadecimal comes out.
-pub(super) fn read_archive(file: &File, sink: &mut Sink<'_>, done: &AtomicU64) -> Result<String, BuildError> {
-    let source = sink.source().to_owned();
-    let format = format(file, &source)?;
-    let first = read_pass(file, format, sink, done)?;
+/// Reads a source with `read` and, where a guess about a large file was wrong, once more for those files. What
+/// `read` gives — the archive's digest — must be the same both times.
+pub(super) fn read_source<T: PartialEq>(
+    sink: &mut Sink<'_>,
+    mut read: impl FnMut(&mut Sink<'_>) -> Result<T, BuildError>,
+) -> Result<T, BuildError> {
+    let first = read(sink)?;
     if !sink.missed.is_empty() {
         sink.again = true;
         sink.number = 0;
-        done.store(0, Ordering::Relaxed);
-        sink.watch.told.set(0);
-        if read_pass(file, format, sink, done)? != first || !sink.missed.is_empty() {
-            return Err(BuildError::Changed { source_path: source });
+        if read(sink)? != first || !sink.missed.is_empty() {
+            return Err(BuildError::Changed { source_path: sink.source().to_owned() });
         }
     }
-    Ok(hex::encode(first))
+    Ok(first)
+}
+
+/// Reads an archive into the sink; the file's sha256 in hexadecimal comes out.
+pub(super) fn read_archive(file: &File, sink: &mut Sink<'_>, done: &AtomicU64) -> Result<String, BuildError> {
+    let format = format(file, sink.source())?;
+    Ok(hex::encode(read_pass(file, format, sink, done)?))
 }
 
 fn read_pass(

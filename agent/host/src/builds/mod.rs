@@ -233,6 +233,7 @@ impl Builds {
         {
             return Ok(known);
         }
+        self.check_room(path, size)?;
         let done = AtomicU64::new(0);
         let told = Cell::new(0);
         let watch = Watch::new(path, progress, &done, Some(size), &told);
@@ -250,6 +251,19 @@ impl Builds {
         }
         progress.step(size, Some(size));
         Ok(ingested)
+    }
+
+    /// Refuses early what cannot fit: where no other build can share its blobs, an archive needs its own size.
+    fn check_room(&self, path: &Path, size: u64) -> Result<(), BuildError> {
+        let free = crate::fs::free_bytes(&self.root).map_err(|e| BuildError::io("look at", &self.root, e))?;
+        if free >= size || !self.blobs.is_empty().unwrap_or(false) {
+            return Ok(());
+        }
+        Err(BuildError::NoSpace {
+            source_path: path.to_owned(),
+            folder: self.root.clone(),
+            needed: format!("at least {size} bytes are needed, {free} free"),
+        })
     }
 
     /// An archive that was taken in before and is still whole.
@@ -304,14 +318,14 @@ impl Builds {
         source: Source<'_>,
         layouts: &[Layout],
         watch: Watch<'_>,
-        read: impl FnOnce(&mut Sink<'_>) -> Result<Option<String>, BuildError>,
+        read: impl FnMut(&mut Sink<'_>) -> Result<Option<String>, BuildError>,
     ) -> Result<Ingested, BuildError> {
         let path = source.path();
         let likely = self.likely();
         let staging = Staging::new(&self.blobs, &self.incoming, path)?;
         hit("builds.ingest.opened");
         let mut sink = Sink::new(watch, &self.limits, staging, &likely);
-        let archive_sha256 = read(&mut sink)?;
+        let archive_sha256 = ingest::read_source(&mut sink, read)?;
         let (members, mut staging) = sink.into_parts();
         let archive = matches!(source, Source::File(_));
         let manifest = members.finish(archive, layouts)?;

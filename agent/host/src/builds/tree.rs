@@ -218,14 +218,13 @@ fn link_blob(
     exec: bool,
     of: &Digest,
 ) -> Result<(), Linked> {
-    let name = file_name(blob, exec);
-    let shard = blobs.shard(blob)?;
-    match dir.link(last, shard, &name) {
+    match blobs.link(blob, exec, dir, last) {
         Err(error) if error.kind() == io::ErrorKind::TooManyLinks => {
             tracing::debug!(tree = %of, blob = %blob, "the file system's link limit is reached: copied");
-            Ok(copy_blob(dir, last, &shard.open_file(&name)?, exec)?)
+            Ok(copy_blob(dir, last, &blobs.open_blob(blob, exec)?, exec)?)
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let name = file_name(blob, exec);
             Err(Linked::Missing(format!("blobs/{}/{name}", &name[..2])))
         }
         other => Ok(other?),

@@ -61,7 +61,7 @@ fn blobs(builds: &Builds, found: &mut Vec<Damage>) -> Result<(), BuildError> {
                 continue;
             };
             let mut report = |detail: String| {
-                found.push(Damage { path: path.clone(), detail, blob: Some(blob.clone()), tree: None })
+                found.push(Damage { path: path.clone(), detail, blob: Some(blob.clone()), tree: None });
             };
             if !name.starts_with(&shard) || entry.kind != FileType::RegularFile {
                 report("it is in the wrong place or not a file".into());
@@ -180,7 +180,7 @@ fn file(
     exec: bool,
 ) -> std::io::Result<Option<String>> {
     let here = dir.stat(name)?;
-    let there = builds.blobs.shard(blob)?.try_stat(file_name(blob, exec))?;
+    let there = builds.blobs.stat(blob, exec)?;
     if there.is_some_and(|there| (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)) {
         // Its content was hashed as the blob's.
         return Ok(None);

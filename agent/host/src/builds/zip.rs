@@ -35,7 +35,7 @@ pub(super) fn read(file: &File, sink: &mut Sink<'_>) -> Result<(), BuildError> {
         });
     }
     let mut directory =
-        BufReader::with_capacity(PIECE, At { file, at: end.start, end: end.start + end.length });
+        BufReader::with_capacity(PIECE, Part { file, begin: end.start, end: end.start + end.length });
     let mut next = 0;
     for _ in 0..end.entries {
         sink.watch.tick()?;
@@ -259,7 +259,8 @@ impl Zip<'_> {
         let late = entry.flags & LATE_SIZES != 0;
         let same = sizes == [entry.size, entry.packed] && u32_at(&head, 14) == entry.crc;
         let unset = sizes == [0, 0] && u32_at(&head, 14) == 0;
-        if !same && !(late && unset) {
+        let agree = same || (late && unset);
+        if !agree {
             return Err(self.ambiguous(&entry.name, "the directory and the member have different sizes"));
         }
         Ok(entry.offset + 30 + rest.len() as u64)
@@ -277,7 +278,7 @@ impl Zip<'_> {
         narrow.extend_from_slice(&(entry.size as u32).to_le_bytes());
         wide.extend_from_slice(&entry.packed.to_le_bytes());
         wide.extend_from_slice(&entry.size.to_le_bytes());
-        let fits_narrow = entry.packed <= u64::from(u32::MAX) && entry.size <= u64::from(u32::MAX);
+        let fits_narrow = u32::try_from(entry.packed).is_ok() && u32::try_from(entry.size).is_ok();
         let marked = |form: &[u8]| [&DESCRIPTOR.to_le_bytes(), form].concat();
         for form in [marked(&wide), marked(&narrow), wide.clone(), narrow.clone()] {
             if !fits_narrow && form.len() < wide.len() {
@@ -339,7 +340,7 @@ impl Zip<'_> {
     fn body(&self, entry: &Entry, content: u64) -> Content<'_> {
         let packed = BufReader::with_capacity(
             PIECE.min(entry.packed as usize + 1),
-            At { file: self.file, at: content, end: content + entry.packed },
+            Part { file: self.file, begin: content, end: content + entry.packed },
         );
         let unpack = match entry.method {
             0 => Unpack::Stored(packed),
@@ -362,22 +363,22 @@ impl Zip<'_> {
 }
 
 /// A part of a file, read without moving its position.
-struct At<'a> {
+struct Part<'a> {
     file: &'a File,
-    at: u64,
+    begin: u64,
     end: u64,
 }
 
-impl Read for At<'_> {
+impl Read for Part<'_> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let n = out.len().min(usize::try_from(self.end - self.at).unwrap_or(usize::MAX));
+        let n = out.len().min(usize::try_from(self.end - self.begin).unwrap_or(usize::MAX));
         if n == 0 {
             return Ok(0);
         }
-        match self.file.read_at(&mut out[..n], self.at)? {
+        match self.file.read_at(&mut out[..n], self.begin)? {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
             n => {
-                self.at += n as u64;
+                self.begin += n as u64;
                 Ok(n)
             }
         }
@@ -385,8 +386,8 @@ impl Read for At<'_> {
 }
 
 enum Unpack<'a> {
-    Stored(BufReader<At<'a>>),
-    Deflated(flate2::bufread::DeflateDecoder<BufReader<At<'a>>>),
+    Stored(BufReader<Part<'a>>),
+    Deflated(flate2::bufread::DeflateDecoder<BufReader<Part<'a>>>),
 }
 
 /// A member's content, unpacked and checked.

@@ -3,6 +3,7 @@
 
 pub mod dir;
 pub mod failpoint;
+mod folders;
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use dir::Dir;
+pub use folders::{filesystem_id, make_folder};
 
 /// Writes `bytes` to `path` whole or not at all: a new file beside it, made durable, then renamed over it.
 ///

@@ -1,1 +1,0 @@
-//! Builds as their callers see them: real archives, real folders.

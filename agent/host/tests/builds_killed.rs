@@ -1,0 +1,103 @@
+//! Killed at every step of taking a build in, and started again. Runs only with the feature `failpoints`.
+#![cfg(feature = "failpoints")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "this crate is where processes are started; here: the test itself"
+)]
+
+use std::path::Path;
+use std::process::Command;
+
+use stoker_host::builds::{Builds, Derive, Record, Source, Take};
+use stoker_host::fs::failpoint;
+
+/// Tells a child of the test what to do and where.
+const PLACE: &str = "STOKER_TEST_PLACE";
+
+/// All that is done to builds, from nothing or from wherever an earlier try stopped.
+fn work(place: &Path) -> Vec<String> {
+    let builds = Builds::open(&place.join("builds")).unwrap();
+    let (one, two) = (place.join("one"), place.join("two"));
+    let mut digests = Vec::new();
+    for source in [&one, &two] {
+        let ingested = builds.ingest(Source::Folder(source), &()).unwrap();
+        let record = Record {
+            digest: ingested.digest.clone(),
+            source: source.display().to_string(),
+            archive: None,
+            facts: serde_json::Value::Null,
+            files: ingested.files,
+            bytes: ingested.bytes,
+            added: String::new(),
+        };
+        builds.put_record(&record).unwrap();
+        builds.tree(&ingested.digest).unwrap();
+        digests.push(ingested.digest);
+    }
+    let take = Take { from: digests[1].clone(), path: "b".into(), to: "b2".into() };
+    let derive = Derive { base: digests[0].clone(), drop: vec!["b".into()], take: vec![take] };
+    let derived = builds.derive(&derive).unwrap();
+    builds.remove_tree(&digests[0]).unwrap();
+    digests.push(derived.digest);
+    assert_eq!(builds.verify().unwrap(), vec![]);
+    digests.iter().map(ToString::to_string).collect()
+}
+
+fn prepare(place: &Path) {
+    for (name, text) in [("one", "1"), ("two", "2")] {
+        std::fs::create_dir_all(place.join(name).join("deep")).unwrap();
+        std::fs::write(place.join(name).join("b"), text).unwrap();
+        std::fs::write(place.join(name).join("deep/large"), text.repeat(300_000)).unwrap();
+    }
+}
+
+/// What a child does; nothing when the test itself is run.
+#[test]
+fn child() {
+    if let Some(place) = std::env::var_os(PLACE) {
+        work(Path::new(&place));
+    }
+}
+
+/// Runs a child; whether it came to its end, and what it said.
+fn run(place: &Path, failpoint: Option<&str>, log: &Path) -> (bool, String) {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
+        .args(["--exact", "child", "--test-threads", "1"])
+        .env(PLACE, place)
+        .env("STOKER_FAILPOINT_LOG", log);
+    if let Some(aim) = failpoint {
+        command.env("STOKER_FAILPOINT", aim);
+    }
+    let output = command.output().unwrap();
+    (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[test]
+fn every_step_survives_a_kill() {
+    let temp = tempfile::tempdir().unwrap();
+    let clean = temp.path().join("clean");
+    prepare(&clean);
+    let log = temp.path().join("log");
+    let (ended, said) = run(&clean, None, &log);
+    assert!(ended, "{said}");
+    let hits = std::fs::read_to_string(&log).unwrap();
+    let expected = work(&clean);
+    for name in failpoint::ALL.iter().filter(|name| name.starts_with("builds.") || name.starts_with("fs.")) {
+        let count = hits.lines().filter(|hit| hit == name).count();
+        assert!(count > 0, "`{name}` is never reached");
+        for nth in 1..=count {
+            let place = temp.path().join(format!("{name}-{nth}"));
+            prepare(&place);
+            let aim = format!("{name}=abort@{nth}");
+            assert!(!run(&place, Some(&aim), &log).0, "`{aim}` did not kill");
+            let builds = Builds::open(&place.join("builds")).unwrap();
+            assert_eq!(builds.verify().unwrap(), vec![], "after {aim}");
+            assert_eq!(builds.usage().unwrap().incoming_bytes, 0, "after {aim}");
+            drop(builds);
+            // And once more on the way back.
+            run(&place, Some(&format!("{name}=abort@1")), &log);
+            assert_eq!(work(&place), expected, "after {aim}");
+        }
+    }
+}
