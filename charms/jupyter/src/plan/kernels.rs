@@ -1,0 +1,218 @@
+//! PySpark kernels: their specs and the configuration of their drivers, as files. Owns when they are offered.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use serde_json::json;
+use stoker_charm::observation::{Java, Observation};
+use stoker_charm::plan::{File, Plan, Secret};
+use stoker_charm::site;
+use stoker_charm::status::{State, Status};
+
+use super::cluster::Cluster;
+use super::{OFFERED, USER, base, literal, server};
+use crate::options::{Options, Profile};
+
+/// The folder of files that Jupyter looks for kernels in; it has a fixed path.
+pub(super) const SHARE: &str = "share";
+
+/// Adds the kernels, or says what they wait for.
+pub(super) fn offer(
+    seen: &Observation,
+    options: &Options,
+    cluster: &Cluster,
+    python: &str,
+    out: &mut Plan,
+) -> Result<(), Status> {
+    out.trees.insert("spark".into(), base(&cluster.build));
+    linked(seen, cluster, python, out)?;
+    let java = java(seen, cluster)?;
+    if let Some(id) = &cluster.auth {
+        out.secrets.insert("spark".into(), Secret { from: Some(id.clone()), ..Secret::default() });
+    }
+    file(
+        out,
+        "hadoop/core-site.xml",
+        literal(&site::xml(&over(&cluster.sites.core_site, &options.core_site))),
+    );
+    file(
+        out,
+        "hadoop/hdfs-site.xml",
+        literal(&site::xml(&over(&cluster.sites.hdfs_site, &options.hdfs_site))),
+    );
+    for profile in &options.profiles {
+        let conf = folder("conf", profile);
+        file(out, &format!("{conf}/spark-defaults.conf"), defaults(seen, options, cluster, profile));
+        file(out, &format!("{conf}/log4j2.properties"), log4j(&options.log4j));
+        let spec = spec(options, cluster, profile, java, &conf);
+        let name = format!("{SHARE}/kernels/{}/kernel.json", folder("pyspark", profile));
+        out.files.insert(name, File { text: spec, live: true, user: Some(USER.into()), ..File::default() });
+    }
+    Ok(())
+}
+
+/// Executors use the notebook's environment, so it must be on their hosts before a kernel is offered. Once offered,
+/// kernels stay while further units link it.
+fn linked(seen: &Observation, cluster: &Cluster, python: &str, out: &mut Plan) -> Result<(), Status> {
+    let ready = |digest: &String| digest == python;
+    let missing = cluster.linked.iter().find(|(_, digest)| !ready(digest)).map(|(unit, _)| unit);
+    let before = seen.state.unit.get(OFFERED).is_some_and(ready);
+    let some = cluster.linked.values().any(ready);
+    if some && (missing.is_none() || before) {
+        out.state.unit.insert(OFFERED.into(), python.to_owned());
+        return Ok(());
+    }
+    out.state.unit.remove(OFFERED);
+    let who = missing.map_or_else(|| cluster.app.as_str(), String::as_str);
+    Err(Status::new(State::Waiting, format!("{who} has not linked the Python environment yet")))
+}
+
+/// The driver runs on the Java that the executors run on.
+fn java<'a>(seen: &'a Observation, cluster: &Cluster) -> Result<&'a Java, Status> {
+    seen.host.java.iter().find(|java| java.version == cluster.java).ok_or_else(|| {
+        Status::new(
+            State::Blocked,
+            format!("this host has no Java {}, which {} runs on", cluster.java, cluster.app),
+        )
+        .fix(format!("apt install openjdk-{}-jre-headless", cluster.java))
+    })
+}
+
+fn folder(prefix: &str, profile: &Profile) -> String {
+    if profile.name.is_empty() { prefix.to_owned() } else { format!("{prefix}-{}", profile.name) }
+}
+
+fn file(out: &mut Plan, name: &str, text: String) {
+    out.files.insert(name.to_owned(), File { text, user: Some(USER.into()), ..File::default() });
+}
+
+/// One configuration over another.
+fn over(base: &BTreeMap<String, String>, set: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let mut out = base.clone();
+    out.extend(set.clone());
+    out
+}
+
+/// spark-defaults.conf of a driver: what it must have, the cluster's, the profile's, the user's; last the secret,
+/// which must be in the configuration itself (Spark asks for it there) and goes to no command line from here.
+fn defaults(seen: &Observation, options: &Options, cluster: &Cluster, profile: &Profile) -> String {
+    let mut keys: BTreeMap<String, String> = BTreeMap::new();
+    let mut set = |key: &str, value: String| keys.insert(key.to_owned(), value);
+    set("spark.app.name", format!("notebook on {}", seen.unit));
+    // One set of ports for each kernel, so that none is ever tried that is another's.
+    set("spark.port.maxRetries", "0".into());
+    set("spark.driver.memory", mebibytes(options.driver_memory));
+    if !options.driver_java_options.is_empty() {
+        set("spark.driver.extraJavaOptions", literal(&options.driver_java_options));
+    }
+    keys.extend(cluster.defaults.iter().map(|(key, value)| (key.clone(), literal(value))));
+    let mut set = |key: &str, value: String| keys.insert(key.to_owned(), value);
+    set("spark.master", literal(&cluster.master));
+    // Executors call the driver back there.
+    set("spark.driver.host", "${address:default}".into());
+    set("spark.driver.bindAddress", "${address:default}".into());
+    set("spark.pyspark.python", server::PYTHON.into());
+    set("spark.pyspark.driver.python", server::PYTHON.into());
+    set("spark.jars.ivy", "${dir:home}/.ivy2".into());
+    if let Some(cores) = profile.cores {
+        set("spark.cores.max", cores.to_string());
+    }
+    if let Some(memory) = profile.memory {
+        set("spark.executor.memory", mebibytes(memory));
+    }
+    keys.extend(options.spark_defaults.iter().map(|(key, value)| (key.clone(), literal(value))));
+    let mut out = String::new();
+    for (key, value) in &keys {
+        line(&mut out, key, ' ', value);
+    }
+    if cluster.auth.is_some() {
+        out.push_str("spark.authenticate true\nspark.authenticate.secret ${secret:spark}\n");
+    }
+    out
+}
+
+fn log4j(set: &BTreeMap<String, String>) -> String {
+    let base = [
+        ("rootLogger.level", "warn"),
+        ("rootLogger.appenderRef.stderr.ref", "stderr"),
+        ("appender.stderr.type", "Console"),
+        ("appender.stderr.name", "stderr"),
+        ("appender.stderr.target", "SYSTEM_ERR"),
+        ("appender.stderr.layout.type", "PatternLayout"),
+        ("appender.stderr.layout.pattern", "%d{yy/MM/dd HH:mm:ss} %p %c{1}: %m%n%ex"),
+    ];
+    let base = base.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    let mut out = String::new();
+    for (key, value) in over(&base, set) {
+        line(&mut out, &key, '=', &literal(&value));
+    }
+    out
+}
+
+/// A line of a Java properties file.
+fn line(out: &mut String, key: &str, between: char, value: &str) {
+    out.push_str(key);
+    out.push(between);
+    for c in value.chars() {
+        match c {
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            c => out.push(c),
+        }
+    }
+    out.push('\n');
+}
+
+fn mebibytes(bytes: u64) -> String {
+    format!("{}m", bytes >> 20)
+}
+
+/// A kernel.json: the launcher, which gives the driver its ports and becomes the kernel.
+fn spec(options: &Options, cluster: &Cluster, profile: &Profile, java: &Java, conf: &str) -> String {
+    let mut name = String::from("PySpark");
+    if !profile.name.is_empty() {
+        let _ = write!(name, " {}", profile.name);
+    }
+    let _ = write!(name, " ({}, {})", cluster.app, cluster.version);
+    let launcher = [
+        "${tree:charm}/bin/jupyter",
+        "kernel-launch",
+        "--slots",
+        "${dir:home}/slots",
+        "--address",
+        "${address:default}",
+        "--first",
+        "${port:driver}",
+        "--count",
+        &options.max_kernels.to_string(),
+        "--spark",
+        "${tree:spark}",
+        "--",
+        server::PYTHON,
+        "-m",
+        "ipykernel_launcher",
+        "-f",
+        "{connection_file}",
+    ]
+    .map(str::to_owned);
+    let spec = json!({
+        "argv": launcher,
+        "display_name": literal(&name),
+        "language": "python",
+        "metadata": {"debugger": true, "supported_encryption": ["curve"]},
+        "env": {
+            "SPARK_HOME": "${tree:spark}",
+            "SPARK_CONF_DIR": format!("${{file:{conf}}}"),
+            "HADOOP_CONF_DIR": "${file:hadoop}",
+            "SPARK_LOCAL_IP": "${address:default}",
+            "SPARK_LOCAL_DIRS": "${dir:local}",
+            "JAVA_HOME": literal(&java.home),
+            "PYSPARK_PYTHON": server::PYTHON,
+            "PYSPARK_DRIVER_PYTHON": server::PYTHON,
+            "APACHE_SPARK_VERSION": literal(&cluster.version),
+            "HADOOP_VERSION": literal(&cluster.hadoop),
+        },
+    });
+    serde_json::to_string_pretty(&spec).unwrap_or_default()
+}
