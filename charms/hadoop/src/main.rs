@@ -1,2 +1,32 @@
-//! The hadoop charm: plan, inspect and recipe in one executable. It must not touch the host outside a recipe.
-fn main() {}
+//! The hadoop charm: HDFS from an Apache Hadoop build. One executable for plan, inspect, recipe and the programs that
+//! its tasks run. The plan is pure; only tasks and the recipe touch anything.
+
+mod config;
+mod folder;
+mod inspect;
+mod java;
+mod layout;
+mod plan;
+mod programs;
+mod recipe;
+
+use std::process::ExitCode;
+
+use stoker_charm::{Charm, Recipe};
+
+fn main() -> ExitCode {
+    stoker_charm::main(Charm {
+        plan: plan::plan,
+        inspect: Some(inspect::inspect),
+        recipe: Some(Recipe { make: recipe::make, versions: recipe::versions }),
+        programs: &[
+            ("identify", programs::storage::identify),
+            ("storage", programs::storage::run),
+            ("folders", programs::folders::run),
+            ("checkpoint-due", programs::checkpoint::run),
+            ("report", programs::report::run),
+            ("safemode", programs::tools::safemode),
+            ("fsck", programs::tools::fsck),
+        ],
+    })
+}

@@ -1,0 +1,157 @@
+//! The services: NameNode, DataNode, SecondaryNameNode. Owns their command lines and when each counts as ready.
+//!
+//! A service's spec does not depend on what its tasks are doing: anything that differed between two runs would restart
+//! it. A DataNode never needs the NameNode ready, since the NameNode is ready only with a live DataNode.
+
+use std::collections::BTreeMap;
+
+use stoker_charm::plan::{Limits, Restart, Service, Stop};
+use stoker_charm::probe::{Op, Probe};
+use stoker_charm::serde_json::{Value, json};
+
+use super::{SECONDARY, Scene, USER, site, tasks};
+use crate::config::Jvm;
+
+/// Up to this heap a daemon is small: cheap to start, its peak speed does not matter.
+const SMALL_HEAP: u64 = 512 << 20;
+const SERVER: &str = "org.apache.hadoop.hdfs.server";
+
+/// Services of this unit.
+pub(super) fn all(scene: &Scene<'_>) -> BTreeMap<String, Service> {
+    let mut out = BTreeMap::from([("datanode".to_owned(), datanode(scene))]);
+    if scene.cluster.here {
+        out.insert("namenode".to_owned(), namenode(scene));
+        if scene.seen.state.unit.contains_key(SECONDARY) || tasks::checkpoint_due(scene.seen) {
+            out.insert("secondary".to_owned(), secondary(scene));
+        }
+    }
+    out
+}
+
+fn names(list: &[&str]) -> Vec<String> {
+    list.iter().map(|name| (*name).to_owned()).collect()
+}
+
+fn namenode(scene: &Scene<'_>) -> Service {
+    let mut dirs = names(&["name", "tmp"]);
+    dirs.extend(scene.further_name_dirs().into_iter().map(|(name, _)| name));
+    let writable = vec![
+        jmx("namenode-http", "Hadoop:service=NameNode,name=NameNodeInfo", "Safemode", Op::Eq, json!("")),
+        jmx("namenode-http", "Hadoop:service=NameNode,name=FSNamesystemState", "NumLiveDataNodes", Op::Ge, json!(1)),
+    ];
+    Service {
+        dirs,
+        ports: names(&["namenode", "namenode-http"]),
+        needs: names(&["task:format"]),
+        ready: writable.clone(),
+        live: writable,
+        ..daemon(scene, "namenode", &format!("{SERVER}.namenode.NameNode"), &scene.options.namenode)
+    }
+}
+
+fn datanode(scene: &Scene<'_>) -> Service {
+    let mut dirs = names(&["tmp"]);
+    dirs.extend(scene.volumes().into_iter().map(|(name, _)| name));
+    let known = jmx("datanode-http", "Hadoop:service=DataNode,name=DataNodeInfo", "ClusterId", Op::Ne, json!(""));
+    Service {
+        dirs,
+        ports: names(&["datanode", "datanode-http", "datanode-ipc"]),
+        ready: vec![known],
+        ..daemon(scene, "datanode", &format!("{SERVER}.datanode.DataNode"), &scene.options.datanode)
+    }
+}
+
+fn secondary(scene: &Scene<'_>) -> Service {
+    let up = Probe { http: Some("http://${address:default}:${port:secondary-http}/jmx?qry=java.lang:type=Runtime".into()), ..Probe::default() };
+    Service {
+        dirs: names(&["checkpoint", "tmp"]),
+        ports: names(&["secondary-http"]),
+        needs: names(&["namenode"]),
+        ready: vec![up],
+        follows: Vec::new(),
+        ..daemon(scene, "secondary", &format!("{SERVER}.namenode.SecondaryNameNode"), &scene.options.secondary)
+    }
+}
+
+fn jmx(port: &str, bean: &str, attribute: &str, op: Op, value: Value) -> Probe {
+    Probe {
+        http: Some(format!("http://${{address:default}}:${{port:{port}}}/jmx?qry={bean}")),
+        pointer: Some(format!("/beans/0/{attribute}")),
+        op: Some(op),
+        value: Some(value),
+        ..Probe::default()
+    }
+}
+
+fn daemon(scene: &Scene<'_>, role: &str, class: &str, jvm: &Jvm) -> Service {
+    let mut command = vec![java(scene)];
+    command.extend(jvm_options(scene, jvm));
+    command.extend(["-cp".to_owned(), classpath(role), class.to_owned()]);
+    let follows = if role == "secondary" { Vec::new() } else { vec![format!("file:{}", site::LIVE)] };
+    Service {
+        command,
+        env: environment(scene, role),
+        user: Some(USER.to_owned()),
+        trees: names(&["hadoop"]),
+        files: names(&[role]),
+        follows,
+        stop: Stop { grace: "120s".to_owned(), ..Stop::default() },
+        success: vec![0, 143],
+        restart: Restart { on: "failure".to_owned(), backoff: ["1s", "5s", "30s", "60s"].map(str::to_owned).to_vec() },
+        limits: Limits { nofile: 65_536, ..Limits::default() },
+        ..Service::default()
+    }
+}
+
+/// The Java executable.
+pub(super) fn java(scene: &Scene<'_>) -> String {
+    format!("{}/bin/java", scene.java.home)
+}
+
+/// The environment of a JVM with a role's configuration.
+pub(super) fn environment(scene: &Scene<'_>, role: &str) -> BTreeMap<String, String> {
+    [
+        ("JAVA_HOME", scene.java.home.clone()),
+        ("HADOOP_HOME", "${tree:hadoop}".to_owned()),
+        ("HADOOP_CONF_DIR", format!("${{file:{role}}}")),
+    ]
+    .map(|(key, value)| (key.to_owned(), value))
+    .into()
+}
+
+/// HDFS's class path, a role's configuration first.
+pub(super) fn classpath(role: &str) -> String {
+    format!("${{file:{role}}}:{}", jars())
+}
+
+/// HDFS's jars.
+pub(super) fn jars() -> String {
+    ["common/*", "common/lib/*", "hdfs", "hdfs/*", "hdfs/lib/*"].map(|part| format!("${{tree:hadoop}}/share/hadoop/{part}")).join(":")
+}
+
+/// JVM options that every Hadoop of ours gets.
+pub(super) fn common_options(scene: &Scene<'_>) -> Vec<String> {
+    let mut out = Vec::new();
+    if scene.java.version >= 9 {
+        // Without it WebHDFS answers 500 on 16 and newer.
+        out.push("--add-opens=java.base/java.lang=ALL-UNNAMED".to_owned());
+    }
+    out.extend(["-XX:-UsePerfData".to_owned(), "-Djava.io.tmpdir=${dir:tmp}".to_owned()]);
+    out
+}
+
+/// Options for what starts often or stays small.
+pub(super) fn quick_options(scene: &Scene<'_>) -> Vec<String> {
+    let mut out = common_options(scene);
+    out.extend(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"].map(str::to_owned));
+    out
+}
+
+fn jvm_options(scene: &Scene<'_>, jvm: &Jvm) -> Vec<String> {
+    let mut out = if jvm.heap <= SMALL_HEAP { quick_options(scene) } else { common_options(scene) };
+    out.push(format!("-Xmx{}m", jvm.heap >> 20));
+    // An exhausted heap leaves a daemon half alive; a restart does not.
+    out.extend(["-XX:+ExitOnOutOfMemoryError".to_owned(), "-XX:ErrorFile=${dir:tmp}/hs_err_%p.log".to_owned()]);
+    out.extend(jvm.options.iter().cloned());
+    out
+}

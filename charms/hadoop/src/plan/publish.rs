@@ -1,0 +1,101 @@
+//! Relation data: what clients get on `hdfs`, and what the NameNode's unit tells the others on `members`.
+
+use std::collections::BTreeMap;
+
+use stoker_charm::observation::{Bag, Observation, Relation};
+use stoker_charm::plan::Published;
+use stoker_charm::serde_json::{self, Value, json};
+use stoker_charm::status::{State, Status};
+
+use super::cluster::{CLUSTER_ID, LAYOUT, NAMESERVICE, READY, result};
+use super::{HDFS, MEMBERS, Scene, site, tasks};
+
+/// Our data of every relation.
+pub(super) fn all(scene: &Scene<'_>) -> BTreeMap<String, Published> {
+    let bags = scene.seen.relations.iter().filter_map(|relation| {
+        let published = match relation.endpoint.as_str() {
+            HDFS => Published { app: client(scene, relation), unit: Bag::new() },
+            MEMBERS => Published { app: Bag::new(), unit: member(scene) },
+            _ => return None,
+        };
+        Some((relation.id.to_string(), published))
+    });
+    bags.collect()
+}
+
+fn client(scene: &Scene<'_>, relation: &Relation) -> Bag {
+    let cluster = &scene.cluster;
+    // A build whose layout does not fit the data is not what runs.
+    let running = if cluster.mismatch(scene).is_some() { relation.ours.app.clone() } else { Bag::new() };
+    let mut out = Bag::from([
+        ("version".to_owned(), scene.facts.version.clone()),
+        ("build".to_owned(), scene.build.to_string()),
+    ]);
+    for key in ["version", "build"] {
+        out.extend(running.get(key).map(|value| (key.to_owned(), value.clone())));
+    }
+    if let (Some(name), Some(id), Some(http)) = (&cluster.nameservice, &cluster.id, &cluster.http) {
+        let (core, hdfs) = site::published(scene);
+        out.extend([
+            ("nameservice".to_owned(), name.clone()),
+            ("default-fs".to_owned(), format!("hdfs://{name}")),
+            ("cluster-id".to_owned(), id.clone()),
+            ("namenode-http".to_owned(), http.clone()),
+            ("config".to_owned(), json!({"core-site": core, "hdfs-site": hdfs}).to_string()),
+        ]);
+    }
+    if cluster.ready {
+        out.insert("ready".to_owned(), "true".to_owned());
+    }
+    // While they are made anew for another reason, folders that were made are there.
+    let made = made(scene, relation.id).or_else(|| relation.ours.app.get("made").cloned());
+    out.extend(made.map(|made| ("made".to_owned(), made)));
+    out
+}
+
+/// The digest of the folders that were made for a relation.
+fn made(scene: &Scene<'_>, relation: u64) -> Option<String> {
+    if scene.cluster.here {
+        return result(scene.seen, &tasks::folders_task(relation))?["made"].as_str().map(str::to_owned);
+    }
+    let bags = scene.seen.relations.iter().filter(|relation| relation.endpoint == MEMBERS);
+    let bag = bags.filter_map(|members| members.units.get(&scene.cluster.namenode)).next()?;
+    let all: Value = serde_json::from_str(bag.get("made")?).ok()?;
+    all[relation.to_string()].as_str().map(str::to_owned)
+}
+
+fn member(scene: &Scene<'_>) -> Bag {
+    let cluster = &scene.cluster;
+    let mut out = Bag::from([("datanode".to_owned(), "${address:default}:${port:datanode}".to_owned())]);
+    if !cluster.here {
+        return out;
+    }
+    let told = [
+        ("rpc", cluster.rpc.clone()),
+        ("http", cluster.http.clone()),
+        (CLUSTER_ID, cluster.id.clone()),
+        (NAMESERVICE, cluster.nameservice.clone()),
+        (LAYOUT, cluster.state.get(LAYOUT).cloned()),
+        ("formatted", cluster.formatted.then(|| "true".to_owned())),
+        (READY, cluster.ready.then(|| "true".to_owned())),
+    ];
+    out.extend(told.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))));
+    let made: BTreeMap<String, String> = tasks::askers(scene.seen)
+        .filter_map(|(relation, _)| Some((relation.id.to_string(), made(scene, relation.id)?)))
+        .collect();
+    if !made.is_empty() {
+        out.insert("made".to_owned(), json!(made).to_string());
+    }
+    out
+}
+
+/// Requests that are refused, as statuses.
+pub(super) fn refused(seen: &Observation) -> Vec<Status> {
+    tasks::askers(seen)
+        .filter_map(|(relation, dirs)| {
+            let wrong = tasks::checked(dirs).err()?;
+            let message = format!("{} asks for folders that cannot be made: {wrong}", relation.remote);
+            Some(Status::new(State::Blocked, message).fix(format!("correct the configuration of {}", relation.remote)))
+        })
+        .collect()
+}

@@ -1,0 +1,135 @@
+//! The NameNode over HTTP: its JMX and WebHDFS. Owns which answers mean "not yet"; decides nothing else.
+
+use anyhow::{Context, bail};
+use stoker_charm::http;
+use stoker_charm::serde_json::{self, Value};
+
+/// A NameNode's HTTP side.
+pub(crate) struct NameNode {
+    /// `http://HOST:PORT`.
+    pub(crate) url: String,
+    /// Whom WebHDFS calls come from.
+    pub(crate) user: String,
+}
+
+/// Why a call has no result.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// It may pass: starting, safe mode, over quota, not reachable.
+    Later(String),
+    /// No such file.
+    Absent,
+    /// It will not pass by itself.
+    Bad(anyhow::Error),
+}
+
+/// Exceptions of HDFS that pass.
+const PASSING: [&str; 6] = [
+    "SafeModeException",
+    "RetriableException",
+    "StandbyException",
+    "NSQuotaExceededException",
+    "DSQuotaExceededException",
+    "ServerNotYetStartedException",
+];
+
+impl NameNode {
+    /// The attributes of a JMX bean, as `Hadoop:service=NameNode,name=NameNodeInfo`.
+    pub(crate) fn bean(&self, name: &str) -> anyhow::Result<Value> {
+        let (status, text) = http::get(&format!("{}/jmx?qry={name}", self.url))?;
+        if status != 200 {
+            bail!("the NameNode answers {status}");
+        }
+        let answer: Value = serde_json::from_str(&text).context("cannot read the NameNode's JMX")?;
+        answer.pointer("/beans/0").cloned().with_context(|| format!("the NameNode has no JMX bean {name}"))
+    }
+
+    /// A WebHDFS GET.
+    pub(crate) fn ask(&self, path: &str, operation: &str) -> Result<Value, Failure> {
+        judge(http::get(&self.address(path, operation, &[])))
+    }
+
+    /// A WebHDFS PUT.
+    pub(crate) fn put(&self, path: &str, operation: &str, with: &[(&str, &str)]) -> Result<Value, Failure> {
+        judge(http::put(&self.address(path, operation, with), ""))
+    }
+
+    fn address(&self, path: &str, operation: &str, with: &[(&str, &str)]) -> String {
+        let mut url = format!("{}/webhdfs/v1{}?op={operation}", self.url, encode(path, b"/"));
+        for (name, value) in with.iter().chain([&("user.name", self.user.as_str())]) {
+            url.push('&');
+            url.push_str(name);
+            url.push('=');
+            url.push_str(&encode(value, b""));
+        }
+        url
+    }
+}
+
+fn judge(answer: anyhow::Result<(u16, String)>) -> Result<Value, Failure> {
+    let (status, text) = answer.map_err(|error| Failure::Later(format!("{error:#}")))?;
+    let body: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
+    if status == 200 {
+        return Ok(body);
+    }
+    let remote = &body["RemoteException"];
+    let exception = remote["exception"].as_str().unwrap_or_default();
+    let message = remote["message"].as_str().unwrap_or_default().lines().next().unwrap_or_default();
+    let says = format!("HDFS answers {status} {exception} {message}");
+    let says = says.trim().to_owned();
+    match exception {
+        "FileNotFoundException" => Err(Failure::Absent),
+        // While the NameNode starts it answers 403 or 503 without any exception.
+        "" => Err(Failure::Later(says)),
+        passing if PASSING.contains(&passing) => Err(Failure::Later(says)),
+        _ if message.contains("SafeMode") || message.contains("safe mode") => Err(Failure::Later(says)),
+        _ => Err(Failure::Bad(anyhow::anyhow!(says))),
+    }
+}
+
+fn encode(text: &str, keep: &[u8]) -> String {
+    text.bytes().fold(String::new(), |mut out, byte| {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || keep.contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+        out
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use stoker_charm::serde_json::json;
+
+    fn judged(status: u16, exception: &str) -> &'static str {
+        let body = json!({"RemoteException": {"exception": exception, "message": "m\nat x"}}).to_string();
+        match judge(Ok((status, body))) {
+            Ok(_) => "ok",
+            Err(Failure::Later(_)) => "later",
+            Err(Failure::Absent) => "absent",
+            Err(Failure::Bad(_)) => "bad",
+        }
+    }
+
+    #[test]
+    fn what_passes_and_what_does_not() {
+        assert_eq!(judged(200, ""), "ok");
+        assert_eq!(judged(403, "SafeModeException"), "later");
+        assert_eq!(judged(403, "AccessControlException"), "bad");
+        assert_eq!(judged(403, "NSQuotaExceededException"), "later");
+        assert_eq!(judged(404, "FileNotFoundException"), "absent");
+        assert!(matches!(judge(Ok((403, "<html>".into()))), Err(Failure::Later(_))));
+        assert!(matches!(judge(Err(anyhow::anyhow!("refused"))), Err(Failure::Later(_))));
+    }
+
+    #[test]
+    fn addresses_are_encoded() {
+        let node = NameNode { url: "http://h:1".into(), user: "a b".into() };
+        assert_eq!(
+            node.address("/x y/ä", "MKDIRS", &[("permission", "1777")]),
+            "http://h:1/webhdfs/v1/x%20y/%C3%A4?op=MKDIRS&permission=1777&user.name=a%20b"
+        );
+    }
+}
