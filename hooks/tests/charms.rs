@@ -6,12 +6,13 @@
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::thread;
+use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 use stoker_hooks::tools::{Call, NAMES, parse};
@@ -51,12 +52,25 @@ struct Ran {
     log: Vec<String>,
 }
 
+/// A charm's dispatch with the environment of a run; the tools are linked into `place`.
+fn start(name: &str, place: &Path, socket: &Path) -> Command {
+    for tool in NAMES {
+        symlink(env!("CARGO_BIN_EXE_stoker-hook"), place.join(tool)).unwrap();
+    }
+    let mut command = Command::new(folder(name).join("bin/dispatch"));
+    command
+        .env_clear()
+        .env("PATH", format!("{}:/usr/bin:/bin", place.display()))
+        .env("JUJU_CONTEXT_ID", "t")
+        .env("JUJU_AGENT_SOCKET_ADDRESS", socket)
+        .env("JUJU_AGENT_SOCKET_NETWORK", "unix")
+        .stdin(Stdio::null());
+    command
+}
+
 /// Runs a charm's dispatch as the agent does; the server answers until the charm has ended.
 fn run(name: &str, seen: &Observation) -> Ran {
     let place = tempfile::tempdir().unwrap();
-    for tool in NAMES {
-        symlink(env!("CARGO_BIN_EXE_stoker-hook"), place.path().join(tool)).unwrap();
-    }
     let socket = place.path().join("agent.socket");
     let listener = UnixListener::bind(&socket).unwrap();
     let json = serde_json::to_string(seen).unwrap();
@@ -86,15 +100,7 @@ fn run(name: &str, seen: &Observation) -> Ran {
             stream.write_all(&answer.encode().unwrap()).unwrap();
         }
     });
-    let mut command = Command::new(folder(name).join("bin/dispatch"));
-    command
-        .env_clear()
-        .env("PATH", format!("{}:/usr/bin:/bin", place.path().display()))
-        .env("JUJU_CONTEXT_ID", "t")
-        .env("JUJU_AGENT_SOCKET_ADDRESS", &socket)
-        .env("JUJU_AGENT_SOCKET_NETWORK", "unix")
-        .stdin(Stdio::null());
-    let output = command.output().unwrap();
+    let output = start(name, place.path(), &socket).output().unwrap();
     // An empty connection ends the server.
     drop(std::os::unix::net::UnixStream::connect(&socket).unwrap());
     let (plans, log) = server.join().unwrap();
@@ -215,24 +221,34 @@ fn an_unsettled_charm_never_repeats_itself() {
 }
 
 #[test]
-fn a_hanging_charm_hangs_until_it_is_killed() {
-    let seen = observation("py-echo", &json!({"fault": "hang"}));
-    let json = serde_json::to_string(&seen).unwrap();
+fn a_hanging_charm_ends_only_by_force() {
+    let seen = observation("py-echo", &json!({"fault": "hang-stubborn"}));
     let place = tempfile::tempdir().unwrap();
-    let observe = place.path().join("observe");
-    std::fs::write(place.path().join("seen"), json).unwrap();
-    // It tells that it was asked: the charm hangs from there on.
-    std::fs::write(&observe, "#!/bin/sh\ncat \"$(dirname \"$0\")/seen\"; echo x >&2\n").unwrap();
-    std::fs::set_permissions(&observe, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    let mut command = Command::new(folder("py-echo").join("bin/dispatch"));
-    command.env("PATH", format!("{}:/usr/bin:/bin", place.path().display())).process_group(0);
-    let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stderr.take().unwrap()).read_line(&mut line).unwrap();
-    assert_eq!(line, "x\n");
-    assert!(child.try_wait().unwrap().is_none());
-    killpg(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGKILL).unwrap();
-    assert_eq!(child.wait().map(|status: ExitStatus| status.signal()).unwrap(), Some(9));
+    let socket = place.path().join("agent.socket");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let mut child = start("py-echo", place.path(), &socket).spawn().unwrap();
+    let (mut stream, _) = listener.accept().unwrap();
+    BufReader::new(stream.try_clone().unwrap()).read_line(&mut String::new()).unwrap();
+    stream.write_all(&Response::done(serde_json::to_string(&seen).unwrap()).encode().unwrap()).unwrap();
+    drop(stream);
+    // It hangs from when its own child runs in a session of its own.
+    let own =
+        |what: &str| std::fs::read_to_string(format!("/proc/{}/{what}", child.id())).unwrap_or_default();
+    let start = Instant::now();
+    let grandchild: i32 = loop {
+        assert!(start.elapsed() < Duration::from_secs(30), "{}", own("status"));
+        let found = own(&format!("task/{}/children", child.id())).trim().parse().ok();
+        let session = |pid: i32| std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        match found.filter(|pid| session(*pid).contains(&format!(" {pid} {pid} "))) {
+            Some(pid) => break pid,
+            None => thread::yield_now(),
+        }
+    };
+    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
+    kill(pid, Signal::SIGTERM).unwrap();
+    kill(pid, Signal::SIGKILL).unwrap();
+    kill(Pid::from_raw(grandchild), Signal::SIGKILL).unwrap();
+    assert_eq!(child.wait().unwrap().signal(), Some(9));
 }
 
 #[test]

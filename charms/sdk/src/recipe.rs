@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
+use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 use serde_json::json;
 use signal_hook::consts::SIGTERM;
 use signal_hook::iterator::Signals;
@@ -50,10 +51,7 @@ impl Progress {
             let flags = info.lines().find_map(|line| line.strip_prefix("flags:"))?;
             Some(u32::from_str_radix(flags.trim(), 8).ok()? & 0o3 != 0)
         });
-        let out = match writable {
-            Some(true) => OpenOptions::new().append(true).open("/proc/self/fd/3").ok(),
-            _ => None,
-        };
+        let out = if writable == Some(true) { duplicate() } else { None };
         Self { out, ..Self::default() }
     }
 
@@ -78,6 +76,14 @@ impl Progress {
             self.out = None;
         }
     }
+}
+
+/// Descriptor 3 again, close-on-exec. By a call, since opening its path asks for rights on what may be another user's
+/// pipe; where that call is filtered, by path.
+fn duplicate() -> Option<File> {
+    let own = pidfd_open(getpid(), PidfdFlags::empty());
+    let third = own.and_then(|own| pidfd_getfd(own, 3, PidfdGetfdFlags::empty())).map(File::from);
+    third.ok().or_else(|| OpenOptions::new().append(true).open("/proc/self/fd/3").ok())
 }
 
 /// Runs a command to its end in a process group of its own. Its output goes nowhere but, when it fails, into the error.

@@ -18,7 +18,10 @@ use stoker_hooks::wire::{Request, Response};
 fn charm() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let charm = test.parent().and_then(Path::parent).unwrap().join("examples/echo");
-    assert!(charm.is_file(), "not built: `cargo build -p stoker-charm --example echo` (plain `cargo test` does it)");
+    assert!(
+        charm.is_file(),
+        "not built: `cargo build -p stoker-charm --example echo` (plain `cargo test` does it)"
+    );
     charm
 }
 
@@ -170,6 +173,18 @@ fn progress_goes_to_descriptor_3() {
         text(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let step = |done| json!({"step": "writing", "done": done, "total": 1});
     assert_eq!(lines, [step(0), step(1)], "{}", text(&output.stderr));
+}
+
+#[test]
+fn progress_keeps_out_of_what_is_only_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = folder.path().join("input");
+    std::fs::write(&input, "kept").unwrap();
+    let script = "exec \"$0\" recipe make 7 \"$1\" 3<\"$1/input\"";
+    let output =
+        Command::new("/bin/sh").args(["-c", script]).arg(charm()).arg(folder.path()).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert_eq!(std::fs::read_to_string(&input).unwrap(), "kept");
 }
 
 /// Waits until `holds`, at most half a minute.
