@@ -165,6 +165,12 @@ pub(crate) fn classify(verb: &'static str, path: &Path, error: rusqlite::Error) 
         }
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Busy { verb, path },
         Some(ErrorCode::DiskFull) => StoreError::Full { verb, path },
+        // SQL that does not fit the file: a table or column is missing.
+        Some(ErrorCode::Unknown) => StoreError::Corrupt {
+            path,
+            reason: "its tables are not those of its format".into(),
+            source: Some(error.into()),
+        },
         // Not SQLite's: a column that does not convert, so bytes that this program never wrote.
         None => StoreError::Corrupt {
             path,

@@ -140,7 +140,7 @@ async fn a_reopened_store_goes_on_where_it_was() {
 /// What can happen to the bytes of a file, and its name.
 type Harm = (&'static str, fn(&mut Vec<u8>));
 
-const HARMS: [Harm; 13] = [
+const HARMS: [Harm; 14] = [
     ("empty", |bytes| bytes.clear()),
     ("one byte", |bytes| bytes.truncate(1)),
     ("only the header", |bytes| bytes.truncate(100)),
@@ -150,6 +150,7 @@ const HARMS: [Harm; 13] = [
     ("zeros", |bytes| bytes.fill(0)),
     ("a zero page", |bytes| bytes[4096..8192].fill(0)),
     ("a zero header", |bytes| bytes[..100].fill(0)),
+    ("the count of free pages", |bytes| bytes[39] ^= 5),
     ("an archive", |bytes| bytes[..16].copy_from_slice(b"PK\x03\x04 an archive!")),
     ("text", |bytes| *bytes = b"hello\n".repeat(2000)),
     ("a tail", |bytes| bytes.extend([7; 4096])),
@@ -172,6 +173,30 @@ fn a_damaged_file_is_refused_and_left_alone(#[case] kind: File) {
             assert!(fs::read(&path).unwrap() == bytes, "{name}: the file was changed");
         }
     }
+}
+
+/// Changes that leave a perfect SQLite database.
+#[rstest]
+#[case(File::Model, "DELETE FROM entries WHERE key = '/m/default/app/a'")]
+#[case(File::Model, "DELETE FROM history WHERE revision = 4")]
+#[case(File::Model, "DELETE FROM leases")]
+#[case(File::Model, "UPDATE leases SET ttl_ms = 1")]
+#[case(File::Model, "UPDATE meta SET revision = 3")]
+#[case(File::Model, "DELETE FROM meta")]
+#[case(File::Model, "UPDATE entries SET value = x'00' WHERE key = '/m/default/app/a'")]
+#[case(File::Model, "UPDATE entries SET lease = NULL")]
+#[case(File::Model, "DROP TABLE history")]
+#[case(File::Model, "PRAGMA user_version = 0")]
+#[case(File::Journal, "DELETE FROM pairs WHERE key = 'unit/a-0'")]
+#[case(File::Journal, "UPDATE pairs SET value = x'00' WHERE key = 'unit/a-0'")]
+#[case(File::Journal, "DELETE FROM total")]
+fn rows_that_contradict_each_other_are_refused(#[case] kind: File, #[case] sql: &str) {
+    let (_dir, path) = kind.copy();
+    let other = rusqlite::Connection::open(&path).unwrap();
+    other.execute_batch(sql).unwrap();
+    other.close().unwrap();
+    let error = kind.open(&path).unwrap_err();
+    assert!(matches!(error, StoreError::Corrupt { .. }), "{error:?}");
 }
 
 #[rstest]

@@ -19,6 +19,7 @@ async fn an_expired_lease_takes_its_keys_along(#[case] kind: Kind) {
     let subject = kind.make();
     let store = &*subject.store;
     let lasting = store.grant_lease(LONG).await.unwrap();
+    tokio::task::yield_now().await; // so that the timer already sleeps, for long
     let lease = store.grant_lease(SHORT).await.unwrap();
     let revision = commit(
         store,
@@ -117,6 +118,8 @@ async fn there_is_a_task_only_while_there_is_a_lease(#[case] kind: Kind) {
         .await;
     }
     let _ = store.grant_lease(LONG).await.unwrap();
+    tokio::task::yield_now().await;
+    assert_eq!(tasks(), 1);
     drop(subject);
     soon(async {
         while tasks() > 0 {
