@@ -87,10 +87,13 @@ async fn java() -> Vec<Java> {
         if !seen.insert(home.clone()) || !runs_for_all(&home.join("bin/java")) {
             continue;
         }
-        let version = match std::fs::read_to_string(home.join("release")).ok().as_deref().and_then(release_version) {
-            Some(version) => Some(version),
-            None => said_by(&home.join("bin/java"), &["-version"]).await.as_deref().and_then(printed_version),
-        };
+        let version =
+            match std::fs::read_to_string(home.join("release")).ok().as_deref().and_then(release_version) {
+                Some(version) => Some(version),
+                None => {
+                    said_by(&home.join("bin/java"), &["-version"]).await.as_deref().and_then(printed_version)
+                }
+            };
         if let (Some(version), Some(home)) = (version, home.to_str()) {
             found.push(Java { home: home.to_owned(), version });
         }
@@ -187,7 +190,9 @@ mod tests {
 
     #[test]
     fn java_versions_of_all_ages() {
-        for (text, version) in [("17.0.15", 17), ("1.8.0_392", 8), ("25", 25), ("25-ea", 25), ("11.0.2+9", 11)] {
+        for (text, version) in
+            [("17.0.15", 17), ("1.8.0_392", 8), ("25", 25), ("25-ea", 25), ("11.0.2+9", 11)]
+        {
             assert_eq!(feature_version(text), Some(version), "{text}");
         }
         assert_eq!(feature_version("openjdk"), None);
@@ -211,7 +216,9 @@ mod tests {
         let program = dir.path().join("java");
         std::fs::write(&program, "").unwrap();
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-        // Its folder is closed to others.
+        assert!(!runs_for_all(&dir.path().join("none")));
+        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
+        // The program is open to others, its folder is not.
         assert!(!runs_for_all(&program));
         assert!(runs_for_all(Path::new("/bin/sh")));
     }

@@ -88,7 +88,8 @@ fn choose_from(
     if prefer > 0 && fits(prefer) {
         return Ok(prefer);
     }
-    let outside = |first: u16| last(first).is_some_and(|last| last < *ephemeral.start() || first > *ephemeral.end());
+    let outside =
+        |first: u16| last(first).is_some_and(|last| last < *ephemeral.start() || first > *ephemeral.end());
     let from = prefer.max(LOWEST);
     let above = from..=u16::MAX;
     let below = LOWEST..from;

@@ -60,7 +60,11 @@ pub enum UserError {
 pub fn lookup(name: &str) -> Result<Option<Account>, UserError> {
     let failed = |error: nix::Error| UserError::Lookup { name: name.to_owned(), source: error.into() };
     let user = User::from_name(name).map_err(failed)?;
-    Ok(user.map(|user| Account { uid: user.uid.as_raw(), gid: user.gid.as_raw(), own: user.uid == geteuid() }))
+    Ok(user.map(|user| Account {
+        uid: user.uid.as_raw(),
+        gid: user.gid.as_raw(),
+        own: user.uid == geteuid(),
+    }))
 }
 
 /// Whether this process may run services as other users.
@@ -89,7 +93,9 @@ pub async fn ensure_system_user(name: &str, home: &Path) -> Result<Account, User
         return Ok(account);
     }
     let mut args: Vec<String> =
-        ["--system", "--no-create-home", "--shell", "/usr/sbin/nologin", "--home-dir"].map(str::to_owned).to_vec();
+        ["--system", "--no-create-home", "--shell", "/usr/sbin/nologin", "--home-dir"]
+            .map(str::to_owned)
+            .to_vec();
     args.push(home.to_string_lossy().into_owned());
     // A group of that name that was left behind is taken, where useradd would refuse.
     let group = nix::unistd::Group::from_name(name);

@@ -118,15 +118,12 @@ async fn execute(cmd: &Exec, on_line: Option<impl FnMut(String)>) -> Result<Outp
     let failed = |source| ExecError::Start { program: cmd.program.clone(), source };
     let progress = if on_line.is_some() { Some(std::io::pipe().map_err(failed)?) } else { None };
     let mut command = command(cmd, progress.is_some());
-    let progress = match progress {
-        Some((read, write)) => {
-            command.stdin(Stdio::from(OwnedFd::from(write)));
-            Some(Receiver::from_owned_fd(OwnedFd::from(read)).map_err(failed)?)
-        }
-        None => {
-            command.stdin(if cmd.stdin.is_some() { Stdio::piped() } else { Stdio::null() });
-            None
-        }
+    let progress = if let Some((read, write)) = progress {
+        command.stdin(Stdio::from(OwnedFd::from(write)));
+        Some(Receiver::from_owned_fd(OwnedFd::from(read)).map_err(failed)?)
+    } else {
+        command.stdin(if cmd.stdin.is_some() { Stdio::piped() } else { Stdio::null() });
+        None
     };
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);
     let mut child = command.spawn().map_err(failed)?;
@@ -154,7 +151,11 @@ fn command(cmd: &Exec, progress: bool) -> Command {
         };
         let mut command = Command::new(cmd.shim.clone().unwrap_or_else(shim_beside_me));
         // Its fields are strings, numbers and paths; a path that is no UTF-8 cannot be said, and the stage refuses it.
-        command.arg("exec").arg(serde_json::to_string(&stage).unwrap_or_default()).arg("--").arg(&cmd.program);
+        command
+            .arg("exec")
+            .arg(serde_json::to_string(&stage).unwrap_or_default())
+            .arg("--")
+            .arg(&cmd.program);
         command
     } else {
         let mut command = Command::new(&cmd.program);

@@ -5,7 +5,6 @@
 
 use std::os::fd::OwnedFd;
 
-use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::net::unix::pipe::Receiver;
 
 /// The longest line of progress; longer ones are cut.
@@ -27,19 +26,20 @@ impl Capture {
 
     /// Reads once, when there is something; never returns after the end.
     pub(super) async fn more(&mut self) {
-        let mut buffer = [0; 8192];
-        match next(&mut self.pipe, &mut buffer).await {
-            Some(count) => self.keep(&buffer[..count]),
-            None => std::future::pending().await,
-        }
+        ready(self.pipe.as_ref()).await;
+        self.take_once();
     }
 
     /// Reads what is there, without waiting.
     pub(super) fn rest(&mut self) {
+        while self.take_once() {}
+    }
+
+    fn take_once(&mut self) -> bool {
         let mut buffer = [0; 8192];
-        while let Some(count) = try_next(&mut self.pipe, &mut buffer) {
-            self.keep(&buffer[..count]);
-        }
+        let count = take(&mut self.pipe, &mut buffer);
+        self.keep(&buffer[..count]);
+        count > 0
     }
 
     fn keep(&mut self, bytes: &[u8]) {
@@ -63,20 +63,21 @@ impl<F: FnMut(String)> Lines<F> {
 
     /// Reads once, when there is something; never returns after the end.
     pub(super) async fn more(&mut self) {
-        let mut buffer = [0; 4096];
-        match next(&mut self.pipe, &mut buffer).await {
-            Some(count) => self.split(&buffer[..count]),
-            None => std::future::pending().await,
-        }
+        ready(self.pipe.as_ref()).await;
+        self.take_once();
     }
 
     /// Reads what is there, without waiting, and ends the last line.
     pub(super) fn rest(&mut self) {
-        let mut buffer = [0; 4096];
-        while let Some(count) = try_next(&mut self.pipe, &mut buffer) {
-            self.split(&buffer[..count]);
-        }
+        while self.take_once() {}
         self.emit();
+    }
+
+    fn take_once(&mut self) -> bool {
+        let mut buffer = [0; 4096];
+        let count = take(&mut self.pipe, &mut buffer);
+        self.split(&buffer[..count]);
+        count > 0
     }
 
     fn split(&mut self, bytes: &[u8]) {
@@ -115,21 +116,25 @@ impl TryIntoFd for tokio::process::ChildStderr {
     }
 }
 
-/// The next bytes; `None` at the end, which closes the pipe.
-async fn next(pipe: &mut Option<impl AsyncRead + Unpin>, buffer: &mut [u8]) -> Option<usize> {
-    match pipe.as_mut()?.read(buffer).await {
-        Ok(0) | Err(_) => {
-            *pipe = None;
-            None
-        }
-        Ok(count) => Some(count),
+/// Waits until there is something to read, or the end; for ever once the end was read.
+async fn ready(pipe: Option<&Receiver>) {
+    match pipe {
+        // An error is found again by the reading.
+        Some(pipe) => drop(pipe.readable().await),
+        None => std::future::pending().await,
     }
 }
 
-fn try_next(pipe: &mut Option<Receiver>, buffer: &mut [u8]) -> Option<usize> {
-    match pipe.as_ref()?.try_read(buffer) {
-        Ok(0) | Err(_) => None,
-        Ok(count) => Some(count),
+/// How much was read without waiting; the end closes the pipe.
+fn take(pipe: &mut Option<Receiver>, buffer: &mut [u8]) -> usize {
+    let Some(receiver) = pipe else { return 0 };
+    match receiver.try_read(buffer) {
+        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => 0,
+        Ok(0) | Err(_) => {
+            *pipe = None;
+            0
+        }
+        Ok(count) => count,
     }
 }
 

@@ -18,6 +18,15 @@ pub const ALL: &[&str] = &[
     "builds.record.after",
     "builds.remove.renamed",
     "fs.write.before-rename",
+    "services.adopt",
+    "services.start.before-spec",
+    "services.start.after-spec",
+    "services.start.spawned",
+    "services.start.ready",
+    "services.stop.signalled",
+    "services.stop.confirmed",
+    "services.forget.before",
+    "services.forget.renamed",
 ];
 
 /// Marks a step. With the feature on, `STOKER_FAILPOINT=NAME=abort` kills the process here as `kill -9` would

@@ -124,7 +124,10 @@ async fn http(url: &str, ctx: &ProbeContext<'_>, wants_json: bool) -> Result<Val
     // The URL may hold what is not for a status line: it is said once, by us.
     let mut response = request.send().await.map_err(|source| unreachable(url, source.without_url()))?;
     if !response.status().is_success() {
-        return Err(ProbeFailure::Status { target: url.to_owned(), status: response.status().as_u16().to_string() });
+        return Err(ProbeFailure::Status {
+            target: url.to_owned(),
+            status: response.status().as_u16().to_string(),
+        });
     }
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|source| unreachable(url, source.without_url()))? {

@@ -15,6 +15,8 @@ use super::spec::ServiceSpec;
 pub const FORMAT: u32 = 1;
 /// Exit status of a keeper that found another one holding the lock.
 pub const EXIT_LOCKED: u8 = 75;
+/// Exit status of a keeper whose ticket is no longer the record's.
+pub const EXIT_OUTRUN: u8 = 76;
 /// Environment variable that every process of a service carries: its name.
 pub const ENV_SERVICE: &str = "STOKER_SERVICE";
 /// Environment variable that every process of a service carries: the folder of its record.
@@ -78,6 +80,8 @@ impl Exit {
 pub struct State {
     /// See [`FORMAT`].
     pub format: u32,
+    /// The digest of the spec that the keeper has.
+    pub digest: String,
     /// The boot during which this was written; a PID of another boot means nothing.
     pub boot_id: String,
     /// The keeper.
@@ -154,6 +158,29 @@ impl Record {
         self.dir.join("state.json")
     }
 
+    /// Where the ticket of the keeper that may begin is.
+    pub fn ticket_path(&self) -> PathBuf {
+        self.dir.join("ticket")
+    }
+
+    /// The ticket of the keeper that may begin; `None` where none may.
+    pub fn ticket(&self) -> io::Result<Option<String>> {
+        Ok(read(&self.ticket_path())?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+    }
+
+    /// Lets the keeper with this ticket begin, and no other.
+    pub fn write_ticket(&self, ticket: &str) -> io::Result<()> {
+        write_atomic(&self.ticket_path(), ticket.as_bytes(), false)
+    }
+
+    /// Lets no keeper begin.
+    pub fn remove_ticket(&self) -> io::Result<()> {
+        match std::fs::remove_file(self.ticket_path()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     /// The spec, or `None` where there is none.
     pub fn spec(&self) -> io::Result<Option<ServiceSpec>> {
         let Some(bytes) = read(&self.spec_path())? else { return Ok(None) };
@@ -201,8 +228,13 @@ fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
 fn write_atomic(path: &Path, bytes: &[u8], durable: bool) -> io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let new = path.with_extension("new");
-    let mut file =
-        File::options().write(true).create(true).truncate(true).mode(0o600).custom_flags(nofollow()).open(&new)?;
+    let mut file = File::options()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .custom_flags(nofollow())
+        .open(&new)?;
     file.write_all(bytes)?;
     if durable {
         file.sync_all()?;
@@ -225,6 +257,7 @@ mod tests {
     fn state() -> State {
         State {
             format: FORMAT,
+            digest: "d".into(),
             boot_id: "b".into(),
             shim_pid: 1,
             shim_start_ticks: 2,

@@ -110,13 +110,22 @@ pub struct OneShot {
 
 impl Default for Stop {
     fn default() -> Self {
-        Self { signal: "TERM".into(), grace: Duration::from_secs(60) }
+        Self { signal: "TERM".into(), grace: Duration::from_mins(1) }
+    }
+}
+
+impl Stop {
+    /// The signal's number.
+    pub fn number(&self) -> Option<i32> {
+        let name = self.signal.trim().to_ascii_uppercase();
+        let name = name.strip_prefix("SIG").unwrap_or(&name);
+        format!("SIG{name}").parse::<nix::sys::signal::Signal>().ok().map(|signal| signal as i32)
     }
 }
 
 impl Default for Restart {
     fn default() -> Self {
-        Self { on: RestartOn::Failure, backoff: vec![Duration::from_secs(1), Duration::from_secs(60)] }
+        Self { on: RestartOn::Failure, backoff: vec![Duration::from_secs(1), Duration::from_mins(1)] }
     }
 }
 
@@ -168,6 +177,9 @@ impl ServiceSpec {
             if key.is_empty() || key.contains(['=', '\0']) || value.contains('\0') {
                 return Err(format!("environment variable `{}` cannot be passed on", key.escape_debug()));
             }
+        }
+        if self.stop.number().is_none() {
+            return Err(format!("is stopped by `{}`, which is no signal", self.stop.signal.escape_debug()));
         }
         if self.command.iter().any(|word| word.contains('\0')) {
             return Err("a word of its command holds a NUL".into());
@@ -248,6 +260,13 @@ mod tests {
         assert_eq!(secs(&restart(&[3])), [3; 8]);
         assert_eq!(secs(&restart(&[])), [1; 8]);
         assert_eq!(restart(&[1, 60]).delay(u32::MAX).as_secs(), 60);
+    }
+
+    #[test]
+    fn signals_have_numbers() {
+        let stop = |signal: &str| Stop { signal: signal.into(), ..Stop::default() }.number();
+        assert_eq!((stop("TERM"), stop("sigint"), stop("QUIT")), (Some(15), Some(2), Some(3)));
+        assert_eq!((stop(""), stop("SIG"), stop("15"), stop("TERMINATE")), (None, None, None, None));
     }
 
     #[test]

@@ -50,7 +50,9 @@ impl Watch {
             let mut buffer = [0; 256];
             // An error of a bound datagram socket does not pass: the keepers' deaths still come.
             while let Ok(count) = socket.recv(&mut buffer).await {
-                if let Some(name) = std::str::from_utf8(&buffer[..count]).ok().filter(|n| check_name(n).is_ok()) {
+                if let Some(name) =
+                    std::str::from_utf8(&buffer[..count]).ok().filter(|n| check_name(n).is_ok())
+                {
                     to.push(name.to_owned());
                 }
             }
@@ -129,7 +131,10 @@ pub(super) fn open_pidfd(process: Identity) -> io::Result<Option<OwnedFd>> {
 
 /// Waits until the process has ended.
 pub(super) async fn died(pidfd: OwnedFd) -> io::Result<()> {
-    #[allow(deprecated, reason = "its replacement is unsafe for types whose descriptor may change; an OwnedFd's does not")]
+    #[allow(
+        deprecated,
+        reason = "its replacement is unsafe for types whose descriptor may change; an OwnedFd's does not"
+    )]
     let pidfd = AsyncFd::with_interest(pidfd, Interest::READABLE)?;
     let _ = pidfd.readable().await?;
     Ok(())

@@ -52,7 +52,12 @@ impl Run {
         let (log, log_end) = pipe()?;
         // The very program that runs, also after its file was replaced by an upgrade.
         let mut command = Command::new("/proc/self/exe");
-        command.arg0("stoker-shim").arg("exec").arg(serde_json::to_string(&stage)?).arg("--").args(&spec.command);
+        command
+            .arg0("stoker-shim")
+            .arg("exec")
+            .arg(serde_json::to_string(&stage)?)
+            .arg("--")
+            .args(&spec.command);
         command.env_clear().envs(&spec.env).envs(&spec.secret_env);
         command.env(ENV_SERVICE, &spec.name).env(ENV_RECORD, record.dir());
         command.stdin(Stdio::from(report_end)).stderr(Stdio::from(log_end.try_clone()?)).process_group(0);
@@ -123,7 +128,9 @@ pub(crate) fn reap(wait: bool) -> Reaped {
     loop {
         match waitpid(None, if wait { None } else { Some(WaitPidFlag::WNOHANG) }) {
             Ok(WaitStatus::Exited(pid, code)) => return Reaped::Child(pid, (Some(code), None)),
-            Ok(WaitStatus::Signaled(pid, signal, _)) => return Reaped::Child(pid, (None, Some(signal as i32))),
+            Ok(WaitStatus::Signaled(pid, signal, _)) => {
+                return Reaped::Child(pid, (None, Some(signal as i32)));
+            }
             Ok(WaitStatus::StillAlive) => return Reaped::NoneYet,
             Err(Errno::ECHILD) => return Reaped::Nobody,
             Ok(_) | Err(_) => {}

@@ -13,17 +13,17 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use stoker_host::services::record::{EXIT_LOCKED, Exit, NOTIFY, Phase, Record, State};
+use stoker_host::services::record::{EXIT_LOCKED, EXIT_OUTRUN, Exit, NOTIFY, Phase, Record, State};
 use stoker_host::services::spec::{RestartOn, ServiceSpec};
 use stoker_host::services::{boot_id, start_ticks};
 
 use crate::child::{Ending, Reaped, Run, kill_all, reap};
 use crate::complain;
 use crate::log::{Capture, Log};
-use crate::sweep::{begin, clear, signal_by_name};
+use crate::sweep::{begin, clear};
 
 /// A run this long forgets the failures before it.
-const SETTLED: Duration = Duration::from_secs(60);
+const SETTLED: Duration = Duration::from_mins(1);
 /// How often, a second apart, a last state is tried to be written on a full disk.
 const LAST_TRIES: u32 = 10;
 
@@ -31,6 +31,8 @@ const LAST_TRIES: u32 = 10;
 pub(crate) enum Fault {
     /// Another one holds the lock.
     Locked,
+    /// Its ticket is no longer the record's.
+    Outrun,
     /// Anything else.
     Io(io::Error),
 }
@@ -41,14 +43,15 @@ impl<E: Into<io::Error>> From<E> for Fault {
     }
 }
 
-/// Keeps the service of the record in `dir`.
-pub(crate) fn keep(dir: &Path) -> ExitCode {
-    match begin_keeping(dir) {
+/// Keeps the service of the record in `dir`, if the ticket is still the record's.
+pub(crate) fn keep(dir: &Path, ticket: &str) -> ExitCode {
+    match begin_keeping(dir, ticket) {
         Ok(mut keeper) => {
             keeper.run();
             ExitCode::SUCCESS
         }
         Err(Fault::Locked) => ExitCode::from(EXIT_LOCKED),
+        Err(Fault::Outrun) => ExitCode::from(EXIT_OUTRUN),
         Err(Fault::Io(error)) => {
             let _ = writeln!(io::stdout(), "{error}");
             complain(&error.to_string());
@@ -82,10 +85,12 @@ pub(crate) fn timespec(duration: Duration) -> Timespec {
     Timespec { tv_sec: duration.as_secs() as i64, tv_nsec: i64::from(duration.subsec_nanos()) }
 }
 
-fn begin_keeping(dir: &Path) -> Result<Keeper, Fault> {
+fn begin_keeping(dir: &Path, ticket: &str) -> Result<Keeper, Fault> {
     let record = enter(dir)?;
     let mut mask = SigSet::empty();
-    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGCHLD, Signal::SIGUSR1, Signal::SIGUSR2] {
+    for signal in
+        [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGCHLD, Signal::SIGUSR1, Signal::SIGUSR2]
+    {
         mask.add(signal);
     }
     mask.thread_block()?;
@@ -94,11 +99,16 @@ fn begin_keeping(dir: &Path) -> Result<Keeper, Fault> {
     // The kernel should take a service before its keeper. Only root may ask.
     let _ = std::fs::write("/proc/self/oom_score_adj", "-900");
     let Some(lock) = lock(&record)? else { return Err(Fault::Locked) };
+    // Looked at with the lock in hand: who removes the ticket and then finds the lock free knows that none begins.
+    if record.ticket()?.as_deref() != Some(ticket) {
+        return Err(Fault::Outrun);
+    }
     let spec = record.spec()?.ok_or_else(|| io::Error::other("there is no spec"))?;
     let boot_id = boot_id()?;
     let old = record.state();
     let mut state = begin(old.as_ref().ok().cloned().flatten(), boot_id.clone());
     state.phase = Phase::Starting;
+    state.digest.clone_from(&spec.digest);
     // What is left is named in the state until it is gone.
     record.write_state(&state)?;
     clear(&record, Some(&spec), &old, &boot_id)?;
@@ -258,8 +268,8 @@ impl Keeper {
             return;
         };
         self.stopping = Some(Stopping { until: Instant::now() + self.spec.stop.grace, deadline });
-        let signal = signal_by_name(&self.spec.stop.signal).as_raw();
-        run.signal(Signal::try_from(signal).unwrap_or(Signal::SIGTERM));
+        let signal = self.spec.stop.number().and_then(|number| Signal::try_from(number).ok());
+        run.signal(signal.unwrap_or(Signal::SIGTERM));
         // A process that was paused cannot hear it.
         run.signal(Signal::SIGCONT);
     }

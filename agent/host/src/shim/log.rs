@@ -120,7 +120,11 @@ fn open(path: &Path, append: bool) -> io::Result<File> {
     let nofollow = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
     let mut options = File::options();
     options.create(true).mode(0o600).custom_flags(nofollow);
-    if append { options.append(true) } else { options.read(true).write(true).truncate(false) };
+    if append {
+        options.append(true)
+    } else {
+        options.read(true).write(true).truncate(false)
+    };
     options.open(path)
 }
 

@@ -1,6 +1,6 @@
 //! `stoker-shim`: keeps one service where no service manager does, and applies limits before a command begins.
 //!
-//! `keep DIR` keeps the service described by `DIR/spec.json`; `sweep DIR` ends what a lost keeper left; `exec STAGE --
+//! `keep DIR TICKET` keeps the service described by `DIR/spec.json`; `sweep DIR` ends what a lost keeper left; `exec STAGE --
 //! COMMAND…` applies STAGE to itself and becomes the command. Blocking and small: no runtime, no threads, no timers
 //! while nothing happens.
 
@@ -17,11 +17,11 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().skip(1).collect();
     match args.iter().map(|arg| arg.to_str().unwrap_or_default()).collect::<Vec<_>>()[..] {
-        ["keep", _] => keep::keep(args[1].as_ref()),
+        ["keep", _, ticket] => keep::keep(args[1].as_ref(), ticket),
         ["sweep", _] => sweep::sweep(args[1].as_ref()),
         ["exec", stage, "--", _, ..] => stage::become_command(stage, &args[3..]),
         _ => {
-            complain("usage: stoker-shim keep DIR | sweep DIR | exec STAGE -- COMMAND…");
+            complain("usage: stoker-shim keep DIR TICKET | sweep DIR | exec STAGE -- COMMAND…");
             ExitCode::from(2)
         }
     }

@@ -20,8 +20,10 @@ const RIGHTS: ABI = ABI::V4;
 
 /// Makes everything below the folders read-only for this process; says whether it holds.
 pub(crate) fn deny_write(folders: &[PathBuf]) -> bool {
-    let present: Vec<PathBuf> = folders.iter().filter_map(|folder| std::fs::canonicalize(folder).ok()).collect();
-    present.len() == folders.len() && (mounted_read_only(&present) || allowed_elsewhere(&present).unwrap_or(false))
+    let present: Vec<PathBuf> =
+        folders.iter().filter_map(|folder| std::fs::canonicalize(folder).ok()).collect();
+    present.len() == folders.len()
+        && (mounted_read_only(&present) || allowed_elsewhere(&present).unwrap_or(false))
 }
 
 fn mounted_read_only(folders: &[PathBuf]) -> bool {

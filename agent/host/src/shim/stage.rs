@@ -27,7 +27,10 @@ pub(crate) fn become_command(stage: &str, command: &[OsString]) -> ExitCode {
                 tell(pipe, &report);
             }
             let failure = Command::new(&command[0]).args(&command[1..]).exec();
-            (pipe, io::Error::new(failure.kind(), format!("cannot run `{}`: {failure}", command[0].display())))
+            (
+                pipe,
+                io::Error::new(failure.kind(), format!("cannot run `{}`: {failure}", command[0].display())),
+            )
         }
         Err((pipe, failure)) => (pipe, failure),
     };
@@ -79,7 +82,9 @@ fn take_stdin(stdin: Stdin) -> io::Result<Option<File>> {
 }
 
 fn apply_to_self(stage: &Stage, report: &mut Report) -> io::Result<()> {
-    let what = |what: String| move |error: io::Error| io::Error::new(error.kind(), format!("cannot {what}: {error}"));
+    let what = |what: String| {
+        move |error: io::Error| io::Error::new(error.kind(), format!("cannot {what}: {error}"))
+    };
     // A keeper is spared when memory runs out, its service is not. Raising is always allowed.
     let _ = std::fs::write("/proc/self/oom_score_adj", "0");
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
@@ -123,7 +128,8 @@ fn limit_files(wanted: u64, report: &mut Report) {
 }
 
 fn become_user(name: &str) -> io::Result<()> {
-    let user = User::from_name(name)?.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "there is no such user"))?;
+    let user = User::from_name(name)?
+        .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "there is no such user"))?;
     if user.uid == Uid::current() {
         return Ok(());
     }

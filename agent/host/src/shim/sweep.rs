@@ -27,7 +27,12 @@ pub(crate) fn sweep(dir: &Path) -> ExitCode {
         let boot_id = boot_id()?;
         let old = record.state();
         clear(&record, spec.as_ref(), &old, &boot_id)?;
-        let stopped = State { phase: Phase::Stopped, pid: None, start_ticks: None, ..begin(old.ok().flatten(), boot_id) };
+        let stopped = State {
+            phase: Phase::Stopped,
+            pid: None,
+            start_ticks: None,
+            ..begin(old.ok().flatten(), boot_id)
+        };
         // On a full disk the record goes on saying that it was lost, which is true and harmless.
         let _ = record.write_state(&stopped);
         Ok(())
@@ -37,7 +42,7 @@ pub(crate) fn sweep(dir: &Path) -> ExitCode {
             let _ = io::stdout().write_all(b"swept\n");
             ExitCode::SUCCESS
         }
-        Err(Fault::Locked) => ExitCode::from(EXIT_LOCKED),
+        Err(Fault::Locked | Fault::Outrun) => ExitCode::from(EXIT_LOCKED),
         Err(Fault::Io(error)) => {
             let _ = writeln!(io::stdout(), "{error}");
             complain(&error.to_string());
@@ -51,6 +56,7 @@ pub(crate) fn begin(old: Option<State>, boot_id: String) -> State {
     let me = std::process::id();
     let mut state = old.unwrap_or(State {
         format: FORMAT,
+        digest: String::new(),
         boot_id: String::new(),
         shim_pid: 0,
         shim_start_ticks: 0,
@@ -82,7 +88,9 @@ pub(crate) fn clear(
 ) -> io::Result<()> {
     let main = match old {
         Ok(Some(state)) if state.phase.is_final() || state.boot_id != boot_id => return Ok(()),
-        Ok(Some(state)) => state.pid.zip(state.start_ticks).map(|(pid, start_ticks)| Identity { pid, start_ticks }),
+        Ok(Some(state)) => {
+            state.pid.zip(state.start_ticks).map(|(pid, start_ticks)| Identity { pid, start_ticks })
+        }
         Ok(None) | Err(_) => None,
     };
     let Some(spec) = spec else { return Ok(()) };
@@ -95,9 +103,8 @@ pub(crate) fn clear(
         found.retain(|one| one.pid != std::process::id());
         found
     };
-    let first = signal_by_name(&spec.stop.signal);
+    let mut signal = spec.stop.number().and_then(Signal::from_named_raw).unwrap_or(Signal::TERM);
     let until = Instant::now() + spec.stop.grace;
-    let mut signal = first;
     loop {
         let found = find();
         if found.is_empty() {
@@ -135,21 +142,5 @@ fn wait_for_end(mut open: Vec<OwnedFd>, until: Instant) {
             at += 1;
             !ended[at - 1]
         });
-    }
-}
-
-/// The signal of that name, with or without `SIG`; TERM for one that is unknown.
-pub(crate) fn signal_by_name(name: &str) -> Signal {
-    let name = name.trim().to_ascii_uppercase();
-    match name.strip_prefix("SIG").unwrap_or(&name) {
-        "HUP" => Signal::HUP,
-        "INT" => Signal::INT,
-        "QUIT" => Signal::QUIT,
-        "KILL" => Signal::KILL,
-        "USR1" => Signal::USR1,
-        "USR2" => Signal::USR2,
-        "ALRM" => Signal::ALARM,
-        "WINCH" => Signal::WINCH,
-        _ => Signal::TERM,
     }
 }

@@ -75,7 +75,9 @@ async fn failures_are_started_again_and_successes_are_not() {
     let seen = place.until_phase("a", Phase::Exited).await;
     assert_eq!(seen.restarts, 2);
     assert_eq!(std::fs::read_to_string(&count).unwrap().lines().count(), 3);
-    assert!(place.log("a").contains("starts again in 1 ms") && place.log("a").contains("starts again in 2 ms"));
+    assert!(
+        place.log("a").contains("starts again in 1 ms") && place.log("a").contains("starts again in 2 ms")
+    );
 
     let mut spec = sh("b", "exit 0");
     spec.restart.on = RestartOn::Always;
@@ -91,7 +93,7 @@ async fn a_service_that_waits_for_its_next_start_is_stopped_at_once() {
     let place = Place::new();
     let mut spec = sh("a", "exit 1");
     spec.restart.on = RestartOn::Failure;
-    spec.restart.backoff = vec![Duration::from_secs(3600)];
+    spec.restart.backoff = vec![Duration::from_hours(1)];
     place.start(&spec).await;
     let seen = place.until_phase("a", Phase::Backoff).await;
     assert_eq!((seen.pid, seen.exit.unwrap().code), (None, Some(1)));
@@ -103,7 +105,7 @@ async fn a_service_that_waits_for_its_next_start_is_stopped_at_once() {
 async fn a_task_leaves_its_result() {
     let place = Place::new();
     let mut spec = sh("t", "echo noise >&2; echo first; echo '{\"n\":1}'");
-    spec.oneshot = Some(OneShot { timeout: Duration::from_secs(60) });
+    spec.oneshot = Some(OneShot { timeout: Duration::from_mins(1) });
     spec.restart.on = RestartOn::Always;
     place.start(&spec).await;
     let seen = place.until(&spec.name, |seen| seen.phase.is_final()).await;

@@ -94,7 +94,8 @@ async fn a_damaged_or_missing_state_hides_no_process() {
         kill(place.keeper("a"), "KILL");
         place.until("a", |seen| seen.lost).await;
         let state = place.record("a").join("state.json");
-        if damage == b"missing" { std::fs::remove_file(&state) } else { std::fs::write(&state, damage) }.unwrap();
+        if damage == b"missing" { std::fs::remove_file(&state) } else { std::fs::write(&state, damage) }
+            .unwrap();
         assert_eq!(place.see("a").await.phase, Phase::Stopped);
         place.start(&spec).await;
         let after = place.until_phase("a", Phase::Running).await;

@@ -40,7 +40,8 @@ async fn the_environment_is_built_from_nothing() {
 
 #[tokio::test]
 async fn a_flood_is_cut_and_never_blocks() {
-    let output = run(&Exec { output_cap: 1000, ..sh("head -c 5000000 /dev/zero; echo end >&2") }).await.unwrap();
+    let output =
+        run(&Exec { output_cap: 1000, ..sh("head -c 5000000 /dev/zero; echo end >&2") }).await.unwrap();
     assert_eq!((output.stdout.len(), output.truncated, output.status), (1000, true, Some(0)));
     assert_eq!(output.stderr, b"end\n");
 }
@@ -48,7 +49,10 @@ async fn a_flood_is_cut_and_never_blocks() {
 #[tokio::test]
 async fn the_deadline_ends_the_whole_group() {
     let file = tempfile::NamedTempFile::new().unwrap();
-    let script = format!("trap '' TERM; (echo $$; exec sleep 600) & setsid sleep 601 & echo $! > {}; wait", file.path().display());
+    let script = format!(
+        "trap '' TERM; (echo $$; exec sleep 600) & setsid sleep 601 & echo $! > {}; wait",
+        file.path().display()
+    );
     let output = run(&Exec { deadline: Duration::from_millis(300), ..sh(&script) }).await.unwrap();
     assert!(output.timed_out && output.signal == Some(9));
     let apart: u32 = std::fs::read_to_string(file.path()).unwrap().trim().parse().unwrap();

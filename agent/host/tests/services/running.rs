@@ -21,7 +21,11 @@ async fn a_service_runs_until_it_is_stopped() {
     place.supervisor.stop("a").await.unwrap();
     let seen = place.see("a").await;
     assert_eq!((seen.phase, seen.pid), (Phase::Stopped, None));
-    assert!(seen.exit.is_some_and(|exit| exit.signal == Some(15) && exit.success), "{seen:?} {}", place.log("a"));
+    assert!(
+        seen.exit.is_some_and(|exit| exit.signal == Some(15) && exit.success),
+        "{seen:?} {}",
+        place.log("a")
+    );
     assert!(place.processes("a").is_empty());
     place.supervisor.stop("a").await.unwrap();
     place.supervisor.stop("never-was").await.unwrap();
@@ -55,10 +59,16 @@ async fn a_second_keeper_is_refused() {
     let place = Place::new();
     place.start(&sh("a", "exec sleep 600")).await;
     let before = place.until_phase("a", Phase::Running).await;
-    let second = std::process::Command::new(crate::place::SHIM).arg("keep").arg(place.record("a")).status().unwrap();
-    assert_eq!(second.code(), Some(75));
+    let second = || {
+        let mut command = std::process::Command::new(crate::place::SHIM);
+        command.arg("keep").arg(place.record("a")).arg("old ticket").status().unwrap().code()
+    };
+    assert_eq!(second(), Some(75));
     assert_eq!(place.see("a").await, before);
     place.supervisor.stop("a").await.unwrap();
+    // One that comes too late does not begin.
+    assert_eq!(second(), Some(76));
+    assert_eq!(place.see("a").await.phase, Phase::Stopped);
 }
 
 #[tokio::test]
@@ -82,7 +92,9 @@ async fn the_environment_is_what_was_given() {
 async fn every_change_is_told() {
     let place = Place::new();
     let told = async |wanted: &str| {
-        tokio::time::timeout(PATIENCE, async { while place.supervisor.changed().await != wanted {} }).await.unwrap();
+        tokio::time::timeout(PATIENCE, async { while place.supervisor.changed().await != wanted {} })
+            .await
+            .unwrap();
     };
     place.start(&sh("a", "read line < gate; exit 3")).await;
     told("a").await;

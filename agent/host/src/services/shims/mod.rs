@@ -6,27 +6,26 @@
 
 #![allow(clippy::disallowed_methods, reason = "keepers are started and records removed here")]
 
+mod keepers;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::io::AsyncReadExt as _;
-use tokio::process::Command;
-use tokio::time::timeout;
 
 use super::identity::{Identity, boot_id};
-use super::record::{EXIT_LOCKED, Phase, Record, State};
+use super::record::{Phase, Record, State};
 use super::spec::{ServiceSpec, check_name};
-use super::watch::{Watch, died, open_pidfd};
+use super::watch::Watch;
 use super::{Observed, ServiceError, Supervisor};
+use crate::fs::failpoint::hit;
 
-/// How long a keeper may take beyond the service's own grace, to come up or to go.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// The beginning of the name of a record that is on its way out.
+const GONE: &str = ".gone-";
 
 /// Services below shims, their records in one folder.
 pub struct ShimSupervisor {
@@ -34,6 +33,8 @@ pub struct ShimSupervisor {
     shim: PathBuf,
     boot_id: String,
     watch: Watch,
+    /// How many keepers were started: part of their tickets.
+    started: AtomicU64,
     /// One operation per service at a time.
     turns: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
@@ -50,9 +51,22 @@ impl ShimSupervisor {
         // Keepers change into their folder: it must mean the same from there.
         let dir = std::fs::canonicalize(dir).map_err(failed("open", dir))?;
         let boot_id = boot_id().map_err(failed("read", Path::new("/proc/sys/kernel/random/boot_id")))?;
+        for entry in std::fs::read_dir(&dir).map_err(failed("list", &dir))?.flatten() {
+            if entry.file_name().to_string_lossy().starts_with(GONE) {
+                remove(&entry.path()).map_err(failed("remove", &entry.path()))?;
+            }
+        }
         let watch = Watch::new(&dir).map_err(failed("listen in", &dir))?;
-        let this = Self { dir, shim: shim.to_owned(), boot_id, watch, turns: Mutex::default() };
+        let this = Self {
+            dir,
+            shim: shim.to_owned(),
+            boot_id,
+            watch,
+            started: AtomicU64::new(0),
+            turns: Mutex::default(),
+        };
         for name in this.names()? {
+            hit("services.adopt");
             match this.keeper(&this.record(&name)) {
                 Some(keeper) => this.watch.follow(&name, keeper),
                 None => this.watch.push(&name),
@@ -105,6 +119,7 @@ impl ShimSupervisor {
         let Some(spec) = record.spec().map_err(failed(record.spec_path()))? else {
             return Ok(Observed::absent(name));
         };
+        // What was asked for last; what runs is said by the state.
         let mut observed = Observed { digest: spec.digest, mark: spec.mark, ..Observed::absent(name) };
         observed.phase = Phase::Stopped;
         let state = match record.state() {
@@ -119,6 +134,7 @@ impl ShimSupervisor {
             }
         };
         let living = self.living(&state).is_some();
+        observed.digest = state.digest;
         observed.restarts = state.restarts;
         observed.exit = state.exit;
         observed.unenforced = state.unenforced;
@@ -133,103 +149,19 @@ impl ShimSupervisor {
                 Phase::Failed
             }
         };
-        if let (true, Some(pid), Some(start_ticks)) = (state.boot_id == self.boot_id, state.pid, state.start_ticks) {
+        if let (true, Some(pid), Some(start_ticks)) =
+            (state.boot_id == self.boot_id, state.pid, state.start_ticks)
+        {
             observed.pid = Identity { pid, start_ticks }.is_alive().then_some(pid);
         }
         Ok(observed)
     }
+}
 
-    async fn start_now(&self, spec: &ServiceSpec) -> Result<(), ServiceError> {
-        let record = self.record(&spec.name);
-        let failed = |verb, path: PathBuf| move |source| ServiceError::Record { verb, path, source };
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(record.dir())
-            .map_err(failed("create", record.dir().to_owned()))?;
-        record.write_spec(spec).map_err(failed("write", record.spec_path()))?;
-        // What a keeper finds and must end first has its grace.
-        let patience = spec.stop.grace.saturating_add(PATIENCE);
-        let said = self.call("keep", &record, patience).await.map_err(|error| ServiceError::Start {
-            name: spec.name.clone(),
-            reason: error.to_string(),
-        })?;
-        if let Some(keeper) = self.keeper(&record) {
-            self.watch.follow(&spec.name, keeper);
-        }
-        match said.as_str() {
-            "ready" => Ok(()),
-            reason => Err(ServiceError::Start { name: spec.name.clone(), reason: reason.to_owned() }),
-        }
-    }
-
-    /// Starts the shim in one of its modes and returns what it says before it closes its stdout. It is no child that
-    /// dies with the agent: it makes its own session first of all, and is only reaped here.
-    async fn call(&self, mode: &str, record: &Record, patience: Duration) -> io::Result<String> {
-        let mut child = Command::new(&self.shim)
-            .arg(mode)
-            .arg(record.dir())
-            .env_clear()
-            .current_dir("/")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()?;
-        let stdout = child.stdout.take();
-        let reaped = tokio::spawn(async move { child.wait().await });
-        let mut said = String::new();
-        if let Some(stdout) = stdout {
-            timeout(patience, stdout.take(64 * 1024).read_to_string(&mut said))
-                .await
-                .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "its keeper does not answer"))??;
-        }
-        let said = said.trim();
-        if !said.is_empty() {
-            return Ok(said.to_owned());
-        }
-        // It said nothing and closed: it has ended.
-        match reaped.await.map_err(io::Error::other)??.code() {
-            Some(code) if code == i32::from(EXIT_LOCKED) => Ok("another keeper holds its lock".to_owned()),
-            Some(code) => Ok(format!("its keeper ended with code {code}")),
-            None => Ok("its keeper was killed".to_owned()),
-        }
-    }
-
-    async fn stop_now(&self, name: &str) -> Result<(), ServiceError> {
-        let record = self.record(name);
-        if !record.dir().exists() {
-            return Ok(());
-        }
-        let stuck = |reason: String| ServiceError::Stop { name: name.to_owned(), reason };
-        let grace = record.spec().ok().flatten().map_or(PATIENCE, |spec| spec.stop.grace);
-        let patience = grace.saturating_add(PATIENCE);
-        if let Some(keeper) = self.keeper(&record) {
-            let pidfd = open_pidfd(keeper).map_err(|error| stuck(error.to_string()))?;
-            if let Some(pidfd) = pidfd {
-                match rustix::process::pidfd_send_signal(&pidfd, rustix::process::Signal::TERM) {
-                    Ok(()) | Err(rustix::io::Errno::SRCH) => {}
-                    Err(error) => return Err(stuck(error.to_string())),
-                }
-                match timeout(patience, died(pidfd)).await {
-                    Ok(result) => result.map_err(|error| stuck(error.to_string()))?,
-                    Err(_) => return Err(stuck("its processes do not end, even killed".into())),
-                }
-            }
-        }
-        self.watch.unfollow(name);
-        // A final phase is written once every process is gone. Anything else: the keeper died without a word, or never was.
-        let settled = match record.state() {
-            Ok(Some(state)) => state.phase.is_final() || state.boot_id != self.boot_id,
-            Ok(None) | Err(_) => false,
-        };
-        if settled {
-            return Ok(());
-        }
-        match self.call("sweep", &record, patience).await {
-            Ok(said) if said == "swept" => Ok(()),
-            Ok(said) => Err(stuck(said)),
-            Err(error) => Err(stuck(error.to_string())),
-        }
+fn remove(dir: &Path) -> io::Result<()> {
+    match std::fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 
@@ -238,13 +170,6 @@ impl Supervisor for ShimSupervisor {
     async fn start(&self, spec: &ServiceSpec) -> Result<(), ServiceError> {
         spec.check().map_err(|reason| ServiceError::BadSpec { name: spec.name.clone(), reason })?;
         let _turn = self.turn(&spec.name).await;
-        if self.keeper(&self.record(&spec.name)).is_some() {
-            let now = self.look(&spec.name)?;
-            if now.digest == spec.digest && !now.phase.is_final() {
-                return Ok(());
-            }
-            self.stop_now(&spec.name).await?;
-        }
         self.start_now(spec).await
     }
 
@@ -261,7 +186,8 @@ impl Supervisor for ShimSupervisor {
         let _turn = self.turn(name).await;
         let record = self.record(name);
         let failed = |source| ServiceError::Record { verb: "read", path: record.spec_path(), source };
-        let spec = record.spec().map_err(failed)?.ok_or_else(|| ServiceError::Unknown { name: name.to_owned() })?;
+        let spec =
+            record.spec().map_err(failed)?.ok_or_else(|| ServiceError::Unknown { name: name.to_owned() })?;
         self.stop_now(name).await?;
         self.start_now(&spec).await
     }
@@ -283,13 +209,19 @@ impl Supervisor for ShimSupervisor {
         }
         let _turn = self.turn(name).await;
         self.stop_now(name).await?;
-        let dir = self.record(name).dir().to_owned();
-        match std::fs::remove_dir_all(&dir) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                Err(ServiceError::Record { verb: "remove", path: dir, source })
-            }
+        hit("services.forget.before");
+        let (dir, gone) = (self.record(name).dir().to_owned(), self.dir.join(format!("{GONE}{name}")));
+        // At once, so that no half of a record is ever looked at.
+        let removed = remove(&gone).and_then(|()| match std::fs::rename(&dir, &gone) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
-        }
+        });
+        hit("services.forget.renamed");
+        removed.and_then(|()| remove(&gone)).map_err(|source| ServiceError::Record {
+            verb: "remove",
+            path: dir,
+            source,
+        })
     }
 
     async fn changed(&self) -> String {
@@ -319,7 +251,9 @@ impl Supervisor for ShimSupervisor {
         };
         match tail() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
-            other => other.map_err(|source| ServiceError::Record { verb: "read", path: path.clone(), source }),
+            other => {
+                other.map_err(|source| ServiceError::Record { verb: "read", path: path.clone(), source })
+            }
         }
     }
 }
