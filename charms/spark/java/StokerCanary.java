@@ -76,7 +76,7 @@ public final class StokerCanary {
             {"dfs.client.failover.max.attempts", "1"}, {"dfs.client.failover.sleep.base.millis", "100"},
             {"dfs.client.failover.connection.retries", "1"}, {"dfs.client.retry.policy.enabled", "false"},
             {"dfs.client.block.write.retries", "1"},
-            {"fs.automatic.close", "false"},
+            {"dfs.blocksize", "1048576"}, {"fs.automatic.close", "false"},
         };
         for (String[] pair : patience) {
             set.invoke(conf, pair[0], pair[1]);

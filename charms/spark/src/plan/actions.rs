@@ -5,7 +5,7 @@ use stoker_charm::observation::{Action, Observation};
 use stoker_charm::plan::{Plan, Task};
 
 use super::defaults::{escaped, mebibytes};
-use super::{SECRET, Scene, USER, services};
+use super::{Scene, USER, services};
 use crate::config::Pairs;
 use crate::programs::{APP, LAUNCH, REFUSE};
 
@@ -137,7 +137,6 @@ fn finished(scene: &Scene<'_>, command: Vec<String>, timeout: &str) -> Task {
     let mut env = services::environment(scene, "driver");
     env.insert("HADOOP_CONF_DIR".to_owned(), "${file:hadoop}".to_owned());
     env.insert("SPARK_LOCAL_DIRS".to_owned(), "${dir:local}".to_owned());
-    env.insert("_SPARK_AUTH_SECRET".to_owned(), format!("${{secret:{SECRET}}}"));
     // Standard output belongs to the program: it comes as it is printed, and its last line is the result.
     env.insert("PYTHONUNBUFFERED".to_owned(), "1".to_owned());
     let mut trees = scene.alignment.tree_names();

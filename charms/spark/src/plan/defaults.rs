@@ -2,7 +2,7 @@
 //!
 //! Values from outside (options, relations) are escaped, so that what looks like a placeholder in them stays text.
 
-use super::{DRIVERS, Scene, hdfs};
+use super::{DRIVERS, SECRET, Scene, hdfs};
 use crate::config::{MIB, Pairs};
 
 /// A value from outside, as the plan has to spell it.
@@ -63,6 +63,8 @@ pub(super) fn history(scene: &Scene<'_>) -> Pairs {
 pub(super) fn driver(scene: &Scene<'_>) -> Pairs {
     let mut all = application(scene);
     all.set("spark.master", &scene.cluster.url);
+    // A standalone driver takes it from here and nowhere else; its file is the service user's alone.
+    all.set("spark.authenticate.secret", format!("${{secret:{SECRET}}}"));
     all.set("spark.submit.deployMode", "client");
     all.set("spark.eventLog.enabled", true);
     all.set("spark.eventLog.dir", logs(scene));

@@ -13,7 +13,8 @@ use crate::config::Pairs;
 pub(super) fn files(scene: &Scene<'_>) -> BTreeMap<String, File> {
     let mut files = BTreeMap::new();
     let mut add = |name: String, text: String| {
-        files.insert(name, File { text, mode: Some("0640".to_owned()), user: Some(USER.to_owned()), live: false });
+        let mode = if text.contains("${secret:") { "0600" } else { "0640" };
+        files.insert(name, File { text, mode: Some(mode.to_owned()), user: Some(USER.to_owned()), live: false });
     };
     let (log_name, log_text) = log4j(scene);
     let mut folder = |name: &str, properties: &Pairs| {

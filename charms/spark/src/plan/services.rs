@@ -146,8 +146,8 @@ pub(super) fn environment(scene: &Scene<'_>, conf: &str) -> BTreeMap<String, Str
     .map(|(key, value)| (key.to_owned(), value.to_owned()))
     .collect();
     env.insert("SPARK_CONF_DIR".to_owned(), format!("${{file:{conf}}}"));
-    // The history server reads finished logs and talks to nobody of the cluster.
-    if conf != "history" {
+    // Drivers take it from their properties only; the history server talks to nobody of the cluster.
+    if conf == "daemon" {
         env.insert("_SPARK_AUTH_SECRET".to_owned(), format!("${{secret:{SECRET}}}"));
     }
     if let Some(classpath) = scene.alignment.provided_classpath() {
