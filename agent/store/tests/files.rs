@@ -183,6 +183,8 @@ fn a_damaged_file_is_refused_and_left_alone(#[case] kind: File) {
 #[case(File::Model, "UPDATE leases SET ttl_ms = 1")]
 #[case(File::Model, "UPDATE meta SET revision = 3")]
 #[case(File::Model, "DELETE FROM meta")]
+#[case(File::Model, "UPDATE meta SET last_lease = 0")]
+#[case(File::Model, "UPDATE meta SET compacted = 2")]
 #[case(File::Model, "UPDATE entries SET value = x'00' WHERE key = '/m/default/app/a'")]
 #[case(File::Model, "UPDATE entries SET lease = NULL")]
 #[case(File::Model, "DROP TABLE history")]
