@@ -1,5 +1,175 @@
-//! The command line.
+//! The command line: one file a verb, and what verbs have in common. Owns parsing, dispatch and the exit status; a
+//! verb can do nothing that the API cannot.
+
+mod ask;
+mod client;
+mod follow;
+mod out;
+mod progress;
+mod source;
+mod suggest;
+mod table;
+mod verbs;
+mod writing;
+
+mod actions;
+mod add_unit;
+mod agent;
+mod attach_resource;
+mod builds;
+mod completions;
+mod config;
+mod debug_log;
+mod deploy;
+mod down;
+mod explain;
+mod inspect;
+mod integrate;
+mod kept;
+mod logs;
+mod refresh;
+mod releases;
+mod remove_application;
+mod remove_relation;
+mod remove_unit;
+mod resources;
+mod restart;
+mod rollback;
+mod rollout;
+mod run;
+mod show_plan;
+mod show_task;
+mod show_unit;
+mod start;
+mod status;
+mod stop;
+mod version;
+mod wait;
+mod why;
+
+use std::path::PathBuf;
 use std::process::ExitCode;
-pub(crate) fn run() -> ExitCode {
-    ExitCode::SUCCESS
+
+use clap::Parser;
+
+use crate::problem::{Problem, codes};
+use crate::settings::Paths;
+use client::Client;
+use out::{Colour, Format, Out};
+use verbs::Verb;
+
+/// How a verb ends when it does not simply end.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// With this problem, said on standard error.
+    Problem(Box<Problem>),
+    /// With this exit status; what there was to say is said.
+    Exit(u8),
+}
+
+impl From<Problem> for End {
+    fn from(problem: Problem) -> Self {
+        Self::Problem(Box::new(problem))
+    }
+}
+
+/// Runs builds and services that keep each other's company, on this host
+#[derive(Debug, Parser)]
+#[command(name = "stoker", version, override_help = verbs::HELP, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Common options")]
+struct Global {
+    /// The agent's folder; the installed agent without it
+    #[arg(long, global = true, env = "STOKER_DIR", value_name = "DIR", hide_env_values = true)]
+    dir: Option<PathBuf>,
+    /// The model
+    #[arg(short, long, global = true, default_value = "default", value_name = "MODEL", hide_default_value = true)]
+    model: String,
+    /// How the answer is written: tabular, json or yaml
+    #[arg(long, global = true, value_enum, value_name = "FORMAT", hide_possible_values = true)]
+    format: Option<Format>,
+    /// auto, always or never
+    #[arg(long, global = true, value_enum, default_value = "auto", value_name = "WHEN", hide_possible_values = true, hide_default_value = true)]
+    color: Colour,
+    /// No talk, only the answer
+    #[arg(short, long, global = true)]
+    quiet: bool,
+}
+
+/// What every verb has.
+pub(crate) struct Context {
+    paths: Paths,
+    model: String,
+    out: Out,
+    /// The command as typed, secrets left out; kept with a change.
+    command: String,
+}
+
+impl Context {
+    fn client(&self) -> Result<Client, Problem> {
+        Client::new(&self.paths, &self.model)
+    }
+}
+
+/// The whole of `main`.
+pub(crate) fn main() -> ExitCode {
+    let arguments: Vec<String> =
+        std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error, &arguments),
+    };
+    match cli.global.color {
+        Colour::Auto => {}
+        Colour::Always => anstream::ColorChoice::Always.write_global(),
+        Colour::Never => anstream::ColorChoice::Never.write_global(),
+    }
+    let dir = cli.global.dir.as_deref().filter(|dir| !dir.as_os_str().is_empty());
+    let context = Context {
+        paths: Paths::resolve(dir),
+        model: cli.global.model,
+        out: Out { format: cli.global.format.unwrap_or(Format::Tabular), quiet: cli.global.quiet },
+        command: suggest::as_typed(&arguments),
+    };
+    match runtime(&cli.verb).and_then(|runtime| runtime.block_on(cli.verb.run(&context))) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(End::Exit(status)) => ExitCode::from(status),
+        Err(End::Problem(problem)) => {
+            Out::problem(&problem);
+            ExitCode::from(problem.exit_code())
+        }
+    }
+}
+
+/// The agent has two threads, a command one.
+fn runtime(verb: &Verb) -> Result<tokio::runtime::Runtime, End> {
+    let mut builder = if matches!(verb, Verb::Agent(_)) {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        builder.worker_threads(2);
+        builder
+    } else {
+        tokio::runtime::Builder::new_current_thread()
+    };
+    let built = builder.enable_all().build();
+    Ok(built.map_err(|error| Problem::new(codes::INTERNAL, format!("cannot start: {error}")))?)
+}
+
+/// Help and version end with 0; a usage error with 2, an unknown verb with what was meant.
+fn usage(error: &clap::Error, arguments: &[String]) -> ExitCode {
+    if error.kind() == clap::error::ErrorKind::InvalidSubcommand
+        && let Some(problem) = suggest::verb(error, arguments)
+    {
+        Out::problem(&problem);
+        return ExitCode::from(problem.exit_code());
+    }
+    // Whoever asked for help and went away has read enough.
+    let _ = error.print();
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }

@@ -1,0 +1,158 @@
+//! `stoker builds`.
+
+use clap::Subcommand;
+
+use super::out::{bytes, clean};
+use super::progress::Shown;
+use super::resources::short;
+use super::table::{Table, terminal_width};
+use super::{Context, End, follow, source};
+use crate::api::types::{AddBuild, Build, Progress};
+use crate::cli::client::Client;
+use crate::problem::{Problem, codes};
+
+/// List, add or show builds
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  stoker builds
+  stoker builds add ./server-2.1.tar.gz --format json")]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// List all builds (the default)
+    List,
+    /// Add a build that no application uses yet
+    Add {
+        /// A file, a folder, recipe:VERSION or build:DIGEST
+        source: String,
+        /// The charm whose recipe and inspection are used; all are tried without it
+        #[arg(long)]
+        charm: Option<String>,
+    },
+    /// Show one build
+    Show {
+        /// Its digest, or the beginning of it
+        digest: String,
+    },
+}
+
+pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<(), End> {
+    match arguments.verb {
+        None | Some(Verb::List) => {
+            let builds: Vec<Build> = context.client()?.get(Client::root(&["builds"])).await?;
+            context.out.show(&builds, |builds| table(builds))
+        }
+        Some(Verb::Show { digest }) => {
+            let build: Build = context.client()?.get(Client::root(&["builds", &digest])).await?;
+            context.out.show(&build, text)
+        }
+        Some(Verb::Add { source: from, charm }) => {
+            let charm = charm.as_deref().map(source::charm).transpose()?;
+            let build = add(context, AddBuild { source: source::source(&from)?, charm }).await?;
+            context.out.show(&build, text)
+        }
+    }
+}
+
+async fn add(context: &Context, add: AddBuild) -> Result<Build, Problem> {
+    let client = context.client()?;
+    let asked = async {
+        let mut lines = client.post_lines(Client::root(&["builds"]), &add).await?;
+        let mut shown = Shown::new(context.out);
+        while let Some(line) = lines.next::<Progress>().await? {
+            match line {
+                Progress::Step { step, done, total } => shown.step(&step, done, total),
+                Progress::Done(build) => return Ok(*build),
+                Progress::Problem(problem) => return Err(*problem),
+                Progress::Reply(_) => {}
+            }
+        }
+        Err(Problem::new(codes::UNREACHABLE, "the agent went away before it answered").fix("stoker builds"))
+    };
+    follow::interruptible(asked, || {
+        Problem::new(codes::INTERRUPTED, "stopped waiting for the build: the agent goes on with it")
+            .fix("stoker builds")
+    })
+    .await
+}
+
+fn fact(build: &Build, name: &str) -> String {
+    build.facts[name].as_str().unwrap_or("-").to_owned()
+}
+
+fn table(builds: &[Build]) -> String {
+    let mut table =
+        Table::new(&["Digest", "Product", "Version", "1Files", "2Size", "3Added", "Used by", "4Source"]);
+    for build in builds {
+        table.row([
+            short(&build.digest),
+            fact(build, "product"),
+            fact(build, "version"),
+            build.files.to_string(),
+            bytes(build.bytes),
+            build.added.clone(),
+            build.used_by.join(" "),
+            build.source.clone(),
+        ]);
+    }
+    if table.is_empty() { "there are no builds\n".to_owned() } else { table.render(terminal_width()) }
+}
+
+fn text(build: &Build) -> String {
+    let mut lines = vec![
+        ("digest", build.digest.clone()),
+        ("product", fact(build, "product")),
+        ("version", fact(build, "version")),
+        ("files", build.files.to_string()),
+        ("bytes", format!("{} ({})", build.bytes, bytes(build.bytes))),
+    ];
+    if let Some(new) = build.new_bytes {
+        lines.push(("new bytes", format!("{new} ({})", bytes(new))));
+    }
+    if let Some(seconds) = build.seconds {
+        lines.push(("seconds", format!("{seconds:.1}")));
+    }
+    lines.push(("source", build.source.clone()));
+    if !build.added.is_empty() {
+        lines.push(("added", build.added.clone()));
+    }
+    if !build.used_by.is_empty() {
+        lines.push(("used by", build.used_by.join(" ")));
+    }
+    let mut text: String =
+        lines.iter().map(|(name, value)| format!("{name:<10} {}\n", clean(value))).collect();
+    if !build.facts.is_null() {
+        text.push_str("facts\n");
+        for line in serde_json::to_string_pretty(&build.facts).unwrap_or_default().lines() {
+            text.push_str(&format!("  {}\n", clean(line)));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_added_build_says_what_it_cost() {
+        let build = Build {
+            digest: "b3:00".into(),
+            facts: serde_json::json!({"product": "server", "version": "1\x1b[0m"}),
+            source: "/x.tgz".into(),
+            files: 2,
+            bytes: 2048,
+            new_bytes: Some(1024),
+            seconds: Some(0.25),
+            ..Build::default()
+        };
+        let said = text(&build);
+        assert!(said.contains("new bytes  1024 (1.00 KiB)\nseconds    0.2"), "{said}");
+        assert!(said.contains("version    1\\u{1b}[0m"), "{said}");
+        assert!(!said.contains("used by"));
+    }
+}
