@@ -25,6 +25,8 @@ pub(super) struct Cluster {
     /// spark-defaults for drivers.
     pub(super) defaults: BTreeMap<String, String>,
     pub(super) sites: Sites,
+    /// Whether the folders that drivers need are there.
+    pub(super) ready: bool,
     /// Which environment each of its units has linked.
     pub(super) linked: BTreeMap<String, String>,
 }
@@ -75,6 +77,7 @@ fn read(relation: &Relation) -> Result<Cluster, Gap> {
         auth: optional("auth").map(ToOwned::to_owned),
         defaults: json(optional("defaults")).map_err(|why| wrong("defaults", why))?,
         sites: json(optional("config")).map_err(|why| wrong("config", why))?,
+        ready: optional("ready") == Some("true"),
         linked: relation
             .units
             .iter()

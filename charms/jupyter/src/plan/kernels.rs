@@ -51,18 +51,21 @@ pub(super) fn offer(
     Ok(())
 }
 
-/// Executors use the notebook's environment, so it must be on their hosts before a kernel is offered. Once offered,
-/// kernels stay while further units link it.
+/// Executors use the notebook's environment, so it must be on their hosts before a kernel is offered, and drivers
+/// need their folders. Once offered, kernels stay while further units link it.
 fn linked(seen: &Observation, cluster: &Cluster, python: &str, out: &mut Plan) -> Result<(), Status> {
-    let ready = |digest: &String| digest == python;
-    let missing = cluster.linked.iter().find(|(_, digest)| !ready(digest)).map(|(unit, _)| unit);
-    let before = seen.state.unit.get(OFFERED).is_some_and(ready);
-    let some = cluster.linked.values().any(ready);
-    if some && (missing.is_none() || before) {
+    let linked = |digest: &String| digest == python;
+    let missing = cluster.linked.iter().find(|(_, digest)| !linked(digest)).map(|(unit, _)| unit);
+    let before = seen.state.unit.get(OFFERED).is_some_and(linked);
+    let some = cluster.linked.values().any(linked);
+    if some && (before || (missing.is_none() && cluster.ready)) {
         out.state.unit.insert(OFFERED.into(), python.to_owned());
         return Ok(());
     }
     out.state.unit.remove(OFFERED);
+    if some && missing.is_none() {
+        return Err(Status::new(State::Waiting, format!("{} is not ready for drivers yet", cluster.app)));
+    }
     let who = missing.map_or_else(|| cluster.app.as_str(), String::as_str);
     Err(Status::new(State::Waiting, format!("{who} has not linked the Python environment yet")))
 }

@@ -28,6 +28,8 @@ pub(super) fn add(options: &Options, out: &mut Plan) {
         ("ServerApp.open_browser", "False"),
         // Other users of the host must not read what kernels are told.
         ("KernelManager.transport_encryption", "auto"),
+        // The environment is read-only: an extension comes with another one.
+        ("LabApp.extension_manager", "readonly"),
         // It would ask a host on the internet.
         ("LabApp.check_for_updates_class", "jupyterlab.NeverCheckForUpdate"),
         ("LabApp.news_url", "None"),
@@ -88,9 +90,9 @@ pub(super) fn add(options: &Options, out: &mut Plan) {
         ports: ["driver", "lab"].map(Into::into).to_vec(),
         follows,
         ready: vec![Probe {
-            pointer: Some("/started".into()),
-            op: Some(Op::Ne),
-            value: Some(json!(null)),
+            pointer: Some("/kernels".into()),
+            op: Some(Op::Ge),
+            value: Some(json!(0)),
             ..ask("/api/status")
         }],
         busy: BTreeMap::from([(
