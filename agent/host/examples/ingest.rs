@@ -1,4 +1,5 @@
-//! `ingest ROOT FILE`: takes one archive or folder in and prints what came of it as JSON. For the benches.
+//! `ingest ROOT SOURCE [untreed]`: takes one archive or folder in, links its tree (unless told not to) and prints
+//! what came of it as JSON. For the benches.
 #![allow(clippy::print_stdout, reason = "its output is what it is for")]
 
 use std::path::Path;
@@ -8,7 +9,7 @@ use stoker_host::builds::{Builds, Record, Source};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let [root, source] = args.as_slice() else { return Err("usage: ingest ROOT SOURCE".into()) };
+    let [root, source, rest @ ..] = args.as_slice() else { return Err("usage: ingest ROOT SOURCE".into()) };
     let source = Path::new(source);
     let begun = Instant::now();
     let builds = Builds::open(Path::new(root))?;
@@ -25,7 +26,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         added: String::new(),
     })?;
     let linking = Instant::now();
-    builds.tree(&ingested.digest)?;
+    if rest.is_empty() {
+        builds.tree(&ingested.digest)?;
+    }
     let mut out = serde_json::to_value(&ingested)?;
     out["seconds"] = seconds.into();
     out["tree_seconds"] = linking.elapsed().as_secs_f64().into();

@@ -1,9 +1,7 @@
 //! Killed at every step of taking a build in, and started again. Runs only with the feature `failpoints`.
 #![cfg(feature = "failpoints")]
-#![allow(
-    clippy::disallowed_methods,
-    reason = "this crate is where processes are started; here: the test itself"
-)]
+#![allow(clippy::unwrap_used, reason = "a test")]
+#![allow(clippy::disallowed_methods, reason = "this crate starts processes; here it is the test itself")]
 
 use std::path::Path;
 use std::process::Command;

@@ -18,8 +18,10 @@ use crate::fs::{Dir, free_bytes, unique};
 pub(super) const TIME: i64 = 946_684_800;
 /// Smaller files are held in memory until it is known whether they are new.
 pub(super) const SMALL: u64 = 256 * 1024;
-/// Foreign unwritten data on the file system from which syncing all of it costs more than syncing each file.
-const FOREIGN_DIRTY: u64 = 512 * 1024 * 1024;
+/// Foreign unwritten data from which waiting for all of it costs more than syncing each of our files.
+const FOREIGN_DIRTY: u64 = 2 << 30;
+/// Threads that sync files: the disk merges their flushes.
+const SYNCERS: usize = 4;
 
 /// The blobs' folder, its 256 sub-folders opened as they are needed.
 #[derive(Debug)]
@@ -358,9 +360,20 @@ impl<'a> Staging<'a> {
         if foreign_dirty(self.new_bytes) < FOREIGN_DIRTY {
             return self.dir.sync_file_system();
         }
-        for entry in self.dir.entries()? {
-            self.dir.open_file(&entry.name)?.sync_data()?;
-        }
+        let entries = self.dir.entries()?;
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = entries
+                .chunks(entries.len().div_ceil(SYNCERS).max(1))
+                .map(|part| {
+                    scope.spawn(|| {
+                        part.iter().try_for_each(|entry| self.dir.open_file(&entry.name)?.sync_data())
+                    })
+                })
+                .collect();
+            workers
+                .into_iter()
+                .try_for_each(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        })?;
         self.dir.sync()?;
         for (_, shard) in self.blobs.folders()? {
             shard.sync()?;

@@ -2,7 +2,7 @@
 //! disk. Equal trees have equal manifests, and a tree's digest is its manifest's.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io::{self, BufRead, Write};
 
 use stoker_model::ids::Digest;
 
@@ -113,40 +113,31 @@ impl Manifest {
 
     /// Reads the canonical form, and nothing but it: what comes back writes the same bytes.
     pub fn parse(text: &[u8]) -> Result<Self, ManifestError> {
-        let fail = |line: usize, why| ManifestError { line, why };
-        let text = std::str::from_utf8(text).map_err(|_| fail(1, "is not UTF-8"))?;
-        let body = text.strip_prefix(HEAD).ok_or_else(|| fail(1, "is not a tree of form 1"))?;
-        let mut nodes: BTreeMap<Box<str>, Node> = BTreeMap::new();
-        for (n, line) in body.split_inclusive('\n').enumerate().map(|(n, line)| (n + 2, line)) {
-            let line = line.strip_suffix('\n').ok_or_else(|| fail(n, "is cut off"))?;
-            let mut fields = line.split('\t');
-            let (kind, path, value) = (fields.next(), fields.next().unwrap_or(""), fields.next());
-            if fields.next().is_some() || name::check(path, usize::MAX).is_err() {
-                return Err(fail(n, "has no clean path"));
-            }
-            let node = match (kind, value) {
-                (Some("d"), None) => Node::Folder,
-                (Some(kind @ ("f" | "x")), Some(hex)) => {
-                    let blob = Digest::from_hex(hex).map_err(|_| fail(n, "has no digest"))?;
-                    if blob.hex() != hex {
-                        return Err(fail(n, "has a digest in capitals"));
-                    }
-                    Node::File { blob, exec: kind == "x" }
-                }
-                (Some("l"), Some(target)) if name::check_target(target.as_bytes(), usize::MAX).is_ok() => {
-                    Node::Link(target.into())
-                }
-                _ => return Err(fail(n, "is not an entry")),
-            };
-            if nodes.last_key_value().is_some_and(|(last, _)| **last >= *path) {
-                return Err(fail(n, "is out of order"));
-            }
-            if name::parent(path).is_some_and(|parent| nodes.get(parent) != Some(&Node::Folder)) {
-                return Err(fail(n, "has no folder to lie in"));
-            }
-            nodes.insert(path.into(), node);
+        let mut lines = Lines::default();
+        for line in text.split_inclusive(|b| *b == b'\n') {
+            lines.add(line)?;
         }
-        Ok(Self { nodes })
+        lines.end()
+    }
+
+    /// The same from a stream, without holding its text; the digest of the text comes with it.
+    pub(super) fn read(mut from: impl BufRead) -> io::Result<(Result<Self, ManifestError>, Digest)> {
+        let mut hasher = blake3::Hasher::new();
+        let mut lines = Lines::default();
+        let mut line = Vec::new();
+        let mut wrong = None;
+        while from.read_until(b'\n', &mut line)? > 0 {
+            hasher.update(&line);
+            if wrong.is_none() {
+                wrong = lines.add(&line).err();
+            }
+            line.clear();
+        }
+        let manifest = match wrong {
+            Some(error) => Err(error),
+            None => lines.end(),
+        };
+        Ok((manifest, Digest::new(*hasher.finalize().as_bytes())))
     }
 
     /// Checks that no link leaves the tree, however many others it goes through. A target that is not there is
@@ -194,6 +185,59 @@ impl Manifest {
             }
         }
         Ok(())
+    }
+}
+
+/// The canonical form, line by line.
+#[derive(Default)]
+struct Lines {
+    nodes: BTreeMap<Box<str>, Node>,
+    last: String,
+    count: usize,
+}
+
+impl Lines {
+    fn add(&mut self, line: &[u8]) -> Result<(), ManifestError> {
+        self.count += 1;
+        let n = self.count;
+        let fail = |why| Err(ManifestError { line: n, why });
+        let Ok(line) = std::str::from_utf8(line) else { return fail("is not UTF-8") };
+        if n == 1 {
+            return if line == HEAD { Ok(()) } else { fail("is not a tree of form 1") };
+        }
+        let Some(line) = line.strip_suffix('\n') else { return fail("is cut off") };
+        let mut fields = line.split('\t');
+        let (kind, path, value) = (fields.next(), fields.next().unwrap_or(""), fields.next());
+        if fields.next().is_some() || name::check(path, usize::MAX).is_err() {
+            return fail("has no clean path");
+        }
+        let node = match (kind, value) {
+            (Some("d"), None) => Node::Folder,
+            (Some(kind @ ("f" | "x")), Some(hex)) => match Digest::from_hex(hex) {
+                Ok(blob) if blob.hex() == hex => Node::File { blob, exec: kind == "x" },
+                _ => return fail("has no digest"),
+            },
+            (Some("l"), Some(target)) if name::check_target(target.as_bytes(), usize::MAX).is_ok() => {
+                Node::Link(target.into())
+            }
+            _ => return fail("is not an entry"),
+        };
+        if *path <= *self.last {
+            return fail("is out of order");
+        }
+        if name::parent(path).is_some_and(|parent| self.nodes.get(parent) != Some(&Node::Folder)) {
+            return fail("has no folder to lie in");
+        }
+        path.clone_into(&mut self.last);
+        self.nodes.insert(path.into(), node);
+        Ok(())
+    }
+
+    fn end(self) -> Result<Manifest, ManifestError> {
+        if self.count == 0 {
+            return Err(ManifestError { line: 1, why: "is not there" });
+        }
+        Ok(Manifest { nodes: self.nodes })
     }
 }
 

@@ -156,9 +156,13 @@ impl Builds {
     pub fn open(root: &Path) -> Result<Self, BuildError> {
         let fail = |error| BuildError::io("open builds", root, error);
         let root = &crate::fs::absolute(root).map_err(fail)?;
-        Dir::create(root).map_err(fail)?.spread();
+        let top = Dir::create(root).map_err(fail)?;
+        // Service users pass through it, whatever the umask.
+        top.set_mode(0o755).map_err(fail)?;
+        top.spread();
         let incoming = root.join("incoming");
         let staging = Dir::create(&incoming).map_err(fail)?;
+        staging.set_mode(0o700).map_err(fail)?;
         staging.spread();
         staging.clear().map_err(fail)?;
         Ok(Self {
@@ -332,6 +336,8 @@ impl Builds {
         let (files, bytes) = (manifest.files().count() as u64, staging.size_of(&manifest)?);
         let (digest, there) = staging.store_manifest(&manifest)?;
         let new_bytes = staging.new_bytes();
+        // Not needed any more, and it may be large.
+        drop(manifest);
         staging.publish()?;
         let known = there && new_bytes == 0;
         Ok(Ingested { digest, files, bytes, new_bytes, archive_sha256, known })
@@ -340,8 +346,8 @@ impl Builds {
     fn likely(&self) -> Likely {
         let mut likely = Likely::default();
         // Guesses only: whatever cannot be read is left out.
-        for digest in self.records.digests().unwrap_or_default().iter().take(GUESS_FROM) {
-            if let Ok(manifest) = self.manifest(digest) {
+        for digest in self.records.latest(GUESS_FROM) {
+            if let Ok(manifest) = self.manifest(&digest) {
                 likely.learn(&manifest, &self.blobs);
             }
         }
@@ -352,19 +358,18 @@ impl Builds {
     pub fn manifest(&self, digest: &Digest) -> Result<Manifest, BuildError> {
         let what = || format!("blobs/{}/{}", &digest.hex()[..2], digest.hex());
         let fail = |error| BuildError::io("read manifest", &self.root.join(what()), error);
-        let mut file = match self.blobs.open_blob(digest, false) {
+        let file = match self.blobs.open_blob(digest, false) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(BuildError::Unknown(digest.clone()));
             }
             other => other.map_err(fail)?,
         };
-        let mut text = Vec::new();
-        io::Read::read_to_end(&mut file, &mut text).map_err(fail)?;
-        let found = Digest::of(&text);
+        let (manifest, found) =
+            Manifest::read(io::BufReader::with_capacity(64 * 1024, file)).map_err(fail)?;
         if found != *digest {
             return Err(BuildError::damaged(what(), format!("its content is {found}")));
         }
-        Manifest::parse(&text).map_err(|error| BuildError::damaged(what(), error.to_string()))
+        manifest.map_err(|error| BuildError::damaged(what(), error.to_string()))
     }
 
     /// The folder of a build's tree, linked if it is not there yet.
@@ -387,6 +392,11 @@ impl Builds {
         hit("builds.derive.after-manifest");
         let path = self.trees.link(&digest, &manifest, &self.blobs)?;
         Ok(Derived { digest, path })
+    }
+
+    /// The digest that a derived tree would have; nothing is written or linked.
+    pub fn derived_digest(&self, spec: &Derive) -> Result<Digest, BuildError> {
+        Ok(derive::derive(spec, |digest| self.manifest(digest))?.digest())
     }
 
     /// All records, by digest.

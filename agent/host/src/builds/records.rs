@@ -111,6 +111,16 @@ impl Records {
         Ok(found)
     }
 
+    /// The builds recorded last, at most `most`.
+    pub(super) fn latest(&self, most: usize) -> Vec<Digest> {
+        let written =
+            |digest: &Digest| std::fs::metadata(self.path(digest)).and_then(|meta| meta.modified()).ok();
+        let mut digests = self.digests().unwrap_or_default();
+        digests.sort_by_cached_key(|digest| std::cmp::Reverse(written(digest)));
+        digests.truncate(most);
+        digests
+    }
+
     pub(super) fn remove(&self, digest: &Digest) -> Result<(), BuildError> {
         let path = self.path(digest);
         let fail = |error| BuildError::io("remove record", &path, error);

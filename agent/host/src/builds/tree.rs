@@ -30,6 +30,7 @@ pub(super) struct Trees {
 impl Trees {
     pub(super) fn open(folder: &Path, incoming: &Path) -> io::Result<Self> {
         let dir = Dir::create(folder)?;
+        dir.set_mode(0o755)?;
         dir.spread();
         Ok(Self { folder: folder.to_owned(), incoming: incoming.to_owned(), dir })
     }

@@ -70,7 +70,7 @@ impl Dir {
         Err(Errno::AGAIN.into())
     }
 
-    /// Makes a folder here, with exactly these permission bits, and opens it.
+    /// Makes a folder here, with these permission bits under the umask, and opens it.
     pub fn make_dir(&self, name: impl AsRef<OsStr>, mode: u32) -> io::Result<Self> {
         let name = single(name.as_ref())?;
         rustix::fs::mkdirat(&self.fd, name, Mode::from_raw_mode(mode))?;

@@ -4,10 +4,7 @@ use super::*;
 
 fn refused(what: &str, bytes: &[u8]) -> BuildError {
     let place = place();
-    let error = match place.add("bad", bytes) {
-        Err(error) => error,
-        Ok(_) => panic!("{what} was taken in"),
-    };
+    let Err(error) = place.add("bad", bytes) else { panic!("{what} was taken in") };
     place.assert_nothing_left(what);
     let text = error.to_string();
     assert!(text.starts_with("cannot add `"), "{what}: {text}");
@@ -243,20 +240,23 @@ fn every_cut_is_noticed() {
 #[test]
 fn every_flipped_bit_is_refused_or_harmless() {
     let members = [file("top/a", &noise(1, 600)), program("top/b", "x"), link("top/c", "a")];
+    let place = place();
+    let mut accepted = 0;
     for bytes in [tar_of(&members), gz(&tar_of(&members)), zip_of(&members)] {
-        for at in 0..bytes.len() {
+        // Headers and the first contents; each bit of a byte in turn.
+        for at in (0..bytes.len().min(2000)).step_by(3) {
             let mut bad = bytes.clone();
             bad[at] ^= 1 << (at % 8);
-            let place = place();
+            let before = place.left();
             match place.add("bad", &bad) {
-                Ok(_) => assert_clean(&place.builds),
-                Err(_) => place.assert_nothing_left("flip"),
-            }
-            if at > 2000 {
-                break;
+                Ok(_) => accepted += 1,
+                Err(_) => assert_eq!(place.left(), before, "byte {at}"),
             }
         }
     }
+    // Owners, times and contents of a plain tar may be anything.
+    assert!(accepted > 0);
+    assert_clean(&place.builds);
 }
 
 #[test]
