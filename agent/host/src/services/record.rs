@@ -63,6 +63,9 @@ pub struct Exit {
     /// It was ended since its time was over.
     #[serde(default)]
     pub deadline: bool,
+    /// It was killed while the host killed processes for want of memory: likely this one.
+    #[serde(default)]
+    pub out_of_memory: bool,
     /// Whether the spec counts this as success.
     #[serde(default)]
     pub success: bool,

@@ -25,6 +25,8 @@ pub(crate) type Ending = (Option<i32>, Option<i32>);
 pub(crate) struct Run {
     pub(crate) pid: Pid,
     pub(crate) since: Instant,
+    /// How many processes this host had killed for want of memory when it began.
+    pub(crate) oom_kills: Option<u64>,
     /// Closes when the command begins.
     pub(crate) report: Option<PipeReader>,
     /// What the stage said there.
@@ -74,6 +76,7 @@ impl Run {
         Ok(Self {
             pid,
             since: Instant::now(),
+            oom_kills: oom_kills(),
             report: Some(report),
             said: Vec::new(),
             log: Some(log),
@@ -96,7 +99,12 @@ impl Run {
             }
         }
         self.report = None;
-        Some(serde_json::from_slice(&self.said).unwrap_or_default())
+        let told = serde_json::Deserializer::from_slice(&self.said).into_iter::<Report>();
+        Some(told.map_while(Result::ok).fold(Report::default(), |mut whole, part| {
+            whole.unenforced.extend(part.unenforced);
+            whole.error = whole.error.or(part.error);
+            whole
+        }))
     }
 
     /// Signals the main process's group and whatever went out of it.
@@ -151,6 +159,12 @@ pub(crate) fn kill_all(main: Pid) -> Option<Ending> {
             Reaped::Nobody => return ended,
         }
     }
+}
+
+/// How many processes this host has killed for want of memory since it is up.
+pub(crate) fn oom_kills() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/vmstat").ok()?;
+    text.lines().find_map(|line| line.strip_prefix("oom_kill "))?.trim().parse().ok()
 }
 
 fn pipe() -> io::Result<(PipeReader, std::io::PipeWriter)> {

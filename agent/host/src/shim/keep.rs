@@ -17,7 +17,7 @@ use stoker_host::services::record::{EXIT_LOCKED, EXIT_OUTRUN, Exit, NOTIFY, Phas
 use stoker_host::services::spec::{RestartOn, ServiceSpec};
 use stoker_host::services::{boot_id, start_ticks};
 
-use crate::child::{Ending, Reaped, Run, kill_all, reap};
+use crate::child::{Ending, Reaped, Run, kill_all, oom_kills, reap};
 use crate::complain;
 use crate::log::{Capture, Log};
 use crate::sweep::{begin, clear};
@@ -225,7 +225,7 @@ impl Keeper {
             }
             Err(error) => {
                 self.state.reason = Some(format!("cannot start a process: {error}"));
-                self.conclude((Some(127), None));
+                self.conclude((Some(127), None), false);
             }
         }
     }
@@ -284,19 +284,21 @@ impl Keeper {
             if run.since.elapsed() >= SETTLED {
                 self.failures = 0;
             }
-            self.conclude(ending);
+            let killed = ending.1 == Some(Signal::SIGKILL as i32) && self.stopping.is_none();
+            self.conclude(ending, killed && oom_kills() > run.oom_kills);
         }
     }
 
-    fn conclude(&mut self, (code, signal): Ending) {
+    fn conclude(&mut self, (code, signal): Ending, out_of_memory: bool) {
         let stopping = self.stopping.take();
         let deadline = stopping.as_ref().is_some_and(|stopping| stopping.deadline);
-        let mut exit = Exit { code, signal, deadline, success: false };
+        let mut exit = Exit { code, signal, deadline, out_of_memory, success: false };
         exit.success = !deadline && self.spec.success.contains(&exit.as_code());
         self.state.exit = Some(exit);
         (self.state.pid, self.state.start_ticks) = (None, None);
         let said = match (code, signal) {
             (Some(code), _) => format!("ended with code {code}"),
+            (None, _) if out_of_memory => "was killed, probably since the host's memory ran out".to_owned(),
             (None, signal) => format!("ended by signal {}", signal.unwrap_or(0)),
         };
         if stopping.is_some() && !deadline {

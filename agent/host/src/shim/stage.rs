@@ -36,10 +36,8 @@ pub(crate) fn become_command(stage: &str, command: &[OsString]) -> ExitCode {
     };
     complain(&failure.to_string());
     if let Some(mut pipe) = pipe {
-        // A report that was told already is followed by nothing: the first document counts, the end says the rest.
-        if report.unenforced.is_empty() {
-            tell(&mut pipe, &Report { error: Some(failure.to_string()), ..report });
-        }
+        // A second document where what does not hold was told already; together they are the report.
+        tell(&mut pipe, &Report { error: Some(failure.to_string()), ..Report::default() });
     }
     ExitCode::from(if failure.kind() == io::ErrorKind::NotFound { 127 } else { 126 })
 }

@@ -25,9 +25,10 @@ async fn who_does_not_hear_is_killed_with_all_its_children() {
 #[tokio::test]
 async fn children_may_tidy_up_while_their_service_stops() {
     let place = Place::new();
-    let script = "setsid sh -c 'trap \"echo tidied; exit\" TERM; while :; do sleep 0.01; done' & echo up; exec sleep 600";
+    let script = "setsid sh -c 'trap \"echo tidied; exit\" TERM; echo armed; while :; do sleep 0.01; done' & echo up; exec sleep 600";
     place.start(&sh("a", script)).await;
     place.until_log("a", "up").await;
+    place.until_log("a", "armed").await;
     eventually(|| place.processes("a").len() >= 2).await;
     place.supervisor.stop("a").await.unwrap();
     assert!(place.log("a").contains("tidied"), "{}", place.log("a"));
