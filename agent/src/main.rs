@@ -2,13 +2,15 @@
 
 mod api;
 mod cli;
-#[path = "core_stub.rs"]
+mod change;
 mod core;
+mod hooks;
 mod problem;
 mod settings;
+mod unit;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    cli::run()
+    cli::main()
 }

@@ -98,6 +98,17 @@ pub struct Failure {
     pub evidence: String,
 }
 
+/// A folder that was made for the unit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Folder {
+    /// Where it is.
+    pub path: String,
+    /// Data: it outlives the plan and the unit.
+    pub keep: bool,
+    /// The filesystem's id when it was made, for `keep`.
+    pub filesystem: Option<String>,
+}
+
 /// The record.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Local {
@@ -119,8 +130,10 @@ pub struct Local {
     pub applied: Option<Applied>,
     /// Ports allotted, also those of earlier plans: remembered, never moved in silence.
     pub ports: Ports,
-    /// Folders made: path by name.
-    pub dirs: BTreeMap<String, String>,
+    /// Folders made, by name.
+    pub dirs: BTreeMap<String, Folder>,
+    /// Kept data was taken back.
+    pub reused: bool,
     /// The newest `now` that a move has used up.
     pub now_seen: u64,
     /// The last run's failure, if it failed.
@@ -145,6 +158,7 @@ impl Local {
             applied: None,
             ports: Ports::new(),
             dirs: BTreeMap::new(),
+            reused: false,
             now_seen: 0,
             failure: None,
             echoes: Vec::new(),

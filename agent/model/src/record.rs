@@ -197,10 +197,6 @@ pub struct UnitReport {
     pub app_status: Option<Status>,
     /// Tree digests by name, as applied.
     pub trees: BTreeMap<String, Digest>,
-    /// Data folders marked so far: by name, the filesystem's id at that time.
-    pub data: BTreeMap<String, String>,
-    /// Changes that the last committed plan answers.
-    pub causes: Vec<u64>,
     /// A move that waits, and for what.
     pub deferred: Option<String>,
 }

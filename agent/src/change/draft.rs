@@ -1,0 +1,215 @@
+//! A draft: a change being put together over a copy of the snapshot, so that it can be checked, previewed and then
+//! committed as it is.
+
+use serde::Serialize;
+use stoker_model::keys::Key;
+use stoker_model::record::{App, Change, Model, Move, MoveMode, Release, Unit};
+use stoker_model::snapshot::Snapshot;
+use stoker_model::strict::nearest;
+use stoker_store::Txn;
+
+use crate::api::caller::Caller;
+use crate::api::types::WriteRequest;
+use crate::core::{Core, now};
+use crate::problem::{Problem, codes};
+
+/// Operations of one transaction; a store takes at most 100.
+const MAX_OPS: usize = 90;
+
+/// A change in the making.
+pub(super) struct Draft {
+    /// The model as it would be.
+    pub snapshot: Snapshot,
+    /// Said to the user beside the result.
+    pub warnings: Vec<String>,
+    /// Actions that were enqueued.
+    pub actions: Vec<u64>,
+    /// How moves may go.
+    pub moving: Move,
+    /// When.
+    pub time: u64,
+    /// Who.
+    pub by: String,
+    /// The command as typed.
+    pub command: String,
+    model: Model,
+    apps: Vec<String>,
+    writes: Vec<(Key, Option<Vec<u8>>)>,
+}
+
+impl Draft {
+    pub(super) fn new(snapshot: &Snapshot, request: &WriteRequest, caller: &Caller) -> Result<Self, Problem> {
+        let missing = || Problem::new(codes::INTERNAL, "cannot change the model: its record is missing");
+        let mut model = Model::clone(snapshot.model.as_ref().ok_or_else(missing)?);
+        model.changes += 1;
+        let time = now();
+        let mode = match request.mode.as_deref() {
+            None | Some("when-idle") => MoveMode::WhenIdle,
+            Some("now") => MoveMode::Now,
+            Some(other) => {
+                let title = format!("cannot change the model: mode `{other}` is neither when-idle nor now");
+                return Err(Problem::new(codes::USAGE, title));
+            }
+        };
+        Ok(Self {
+            snapshot: snapshot.clone(),
+            warnings: Vec::new(),
+            actions: Vec::new(),
+            moving: Move { mode, by: request.patience.map(|patience| time + patience) },
+            time,
+            by: caller.user.clone(),
+            command: request.command.clone(),
+            model,
+            apps: Vec::new(),
+            writes: Vec::new(),
+        })
+    }
+
+    /// The change's number.
+    pub(super) fn number(&self) -> u64 {
+        self.model.changes
+    }
+
+    /// The next relation's number.
+    pub(super) fn next_relation(&mut self) -> u64 {
+        self.model.relations += 1;
+        self.model.relations
+    }
+
+    /// The next action's number.
+    pub(super) fn next_action(&mut self) -> u64 {
+        self.model.actions += 1;
+        self.model.actions
+    }
+
+    pub(super) fn changes_anything(&self) -> bool {
+        !self.writes.is_empty()
+    }
+
+    /// Writes a record, in the copy and for the commit.
+    pub(super) fn put<T: Serialize>(&mut self, key: Key, record: &T) -> Result<(), Problem> {
+        let bytes = serde_json::to_vec(record).map_err(|e| Problem::internal("cannot write a record", &e))?;
+        self.write(key, Some(bytes))
+    }
+
+    /// Deletes a record.
+    pub(super) fn delete(&mut self, key: Key) -> Result<(), Problem> {
+        self.write(key, None)
+    }
+
+    fn write(&mut self, key: Key, value: Option<Vec<u8>>) -> Result<(), Problem> {
+        let whole = key.of("");
+        let rest = whole.strip_prefix(&stoker_model::keys::model_prefix("")).unwrap_or(&whole);
+        self.snapshot.apply(rest, value.as_deref()).map_err(|e| Problem::internal("cannot write a record", &e))?;
+        self.writes.retain(|(other, _)| *other != key);
+        self.writes.push((key, value));
+        Ok(())
+    }
+
+    /// Names an application that the change is about.
+    pub(super) fn concerns(&mut self, app: &str) {
+        if !self.apps.iter().any(|known| known == app) {
+            self.apps.push(app.to_owned());
+        }
+    }
+
+    /// An application, or the problem that it is not there.
+    pub(super) fn app(&self, name: &str, what: &str) -> Result<App, Problem> {
+        if let Some(app) = self.snapshot.apps.get(name) {
+            return Ok(App::clone(app));
+        }
+        let problem =
+            Problem::new(codes::NOT_FOUND, format!("cannot {what} `{name}`: there is no such application"));
+        Err(match nearest(name, self.snapshot.apps.keys().map(String::as_str)) {
+            Some(near) => problem.fix(format!("did you mean `{near}`?")),
+            None => problem.fix("stoker status"),
+        })
+    }
+
+    /// An application's newest release.
+    pub(super) fn release(&self, app: &str) -> Result<Release, Problem> {
+        let missing = || Problem::new(codes::INTERNAL, format!("cannot read the newest release of `{app}`"));
+        Ok(Release::clone(self.snapshot.newest_release(app).ok_or_else(missing)?))
+    }
+
+    /// A unit, or the problem that it is not there.
+    pub(super) fn unit(&self, text: &str, what: &str) -> Result<Unit, Problem> {
+        let wrong = |e: stoker_model::ids::IdError| {
+            Problem::new(codes::INVALID_VALUE, format!("cannot {what}: {e}"))
+        };
+        let id: stoker_model::ids::UnitId = text.parse().map_err(wrong)?;
+        if let Some(unit) = self.snapshot.units.get(&id) {
+            return Ok(Unit::clone(unit));
+        }
+        let problem = Problem::new(codes::NOT_FOUND, format!("cannot {what} `{text}`: there is no such unit"));
+        let units: Vec<String> = self.snapshot.units.keys().map(ToString::to_string).collect();
+        Err(match nearest(text, units.iter().map(String::as_str)) {
+            Some(near) => problem.fix(format!("did you mean `{near}`?")),
+            None => problem.fix("stoker status"),
+        })
+    }
+
+    /// Makes a release the newest one and points all units that stay to it.
+    pub(super) fn put_release(&mut self, app: &mut App, mut release: Release) -> Result<u64, Problem> {
+        app.release += 1;
+        app.change = self.number();
+        release.n = app.release;
+        release.change = self.number();
+        release.time = self.time;
+        release.by.clone_from(&self.by);
+        release.command.clone_from(&self.command);
+        release.moving = self.moving.clone();
+        let n = release.n;
+        self.put(Key::Release(app.name.clone(), n), &release)?;
+        self.put(Key::App(app.name.clone()), app)?;
+        self.concerns(&app.name);
+        let units: Vec<Unit> = self.snapshot.units_of(&app.name).map(|u| Unit::clone(u)).collect();
+        for unit in units {
+            self.put(Key::Unit(unit.id.clone()), &Unit { release: n, ..unit })?;
+        }
+        Ok(n)
+    }
+
+    /// The transactions, with the change's record; the compare holds only if no other change came between.
+    pub(super) fn finish(mut self) -> Result<(u64, Vec<Txn>), Problem> {
+        let number = self.number();
+        for name in self.apps.clone() {
+            let Some(app) = self.snapshot.apps.get(&name).map(|app| App::clone(app)) else { continue };
+            let mut moved = app.clone();
+            if self.moving.mode == MoveMode::Now {
+                moved.now = number;
+            }
+            if let Some(by) = self.moving.by {
+                moved.now_at = Some((number, by));
+            }
+            if moved != app {
+                self.put(Key::App(name), &moved)?;
+            }
+        }
+        let change = Change {
+            n: number,
+            time: self.time,
+            by: self.by.clone(),
+            command: self.command.clone(),
+            apps: self.apps.clone(),
+        };
+        self.put(Key::Change(number), &change)?;
+        let model = self.model.clone();
+        self.put(Key::Model, &model)?;
+        let mut txns = vec![Txn::new().absent(Core::key(&Key::Change(number)))];
+        for (key, value) in self.writes {
+            let mut txn = txns.pop().unwrap_or_default();
+            if txn.ops.len() >= MAX_OPS {
+                txns.push(txn);
+                txn = Txn::new();
+            }
+            let key = Core::key(&key);
+            txn = match value {
+                Some(bytes) => txn.put(key, bytes),
+                None => txn.delete(key),
+            };
+            txns.push(txn);
+        }
+        Ok((number, txns))
+    }
+}

@@ -1,0 +1,104 @@
+//! Writing verbs: from what was asked to one change of the model. Inputs that take time (builds, charms) are made
+//! first; then, one verb at a time, everything is checked against the newest snapshot and committed at once.
+
+mod applications;
+mod draft;
+mod inputs;
+mod relations;
+mod releases;
+mod running;
+
+use crate::api::types::{Write, WriteReply, WriteRequest};
+use crate::api::caller::Caller;
+use crate::core::Core;
+use crate::core::ProgressSink;
+use crate::problem::{Problem, codes};
+
+use self::draft::Draft;
+use self::inputs::Inputs;
+
+impl Core {
+    /// Carries a write out, or shows what it would do.
+    pub(crate) async fn write(
+        &self,
+        model: &str,
+        request: WriteRequest,
+        caller: &Caller,
+        progress: &ProgressSink,
+    ) -> Result<WriteReply, Problem> {
+        Self::check_model(model)?;
+        let inputs = self.inputs(&request.what, progress).await?;
+        let _turn = self.turn().await;
+        let mut draft = Draft::new(&self.snapshot(), &request, caller)?;
+        let says = apply(self, &mut draft, &request.what, &inputs)?;
+        let mut reply = WriteReply {
+            changed: draft.changes_anything() || inputs.destroys,
+            says,
+            warnings: draft.warnings.clone(),
+            actions: draft.actions.clone(),
+            ..WriteReply::default()
+        };
+        if request.preview || request.if_token.is_some() {
+            let mut preview = crate::unit::simulate(self, &draft.snapshot).await?;
+            preview.bytes = inputs.new_bytes;
+            preview.changes = reply.changed;
+            if request.preview {
+                reply.preview = Some(preview);
+                return Ok(reply);
+            }
+            if request.if_token.as_deref() != Some(&preview.token) {
+                let title = "cannot apply the change: what it would do is no longer what the preview showed";
+                return Err(Problem::new(codes::STALE_TOKEN, title).fix("run it with --preview again"));
+            }
+        }
+        if !reply.changed {
+            return Ok(reply);
+        }
+        if let Write::DestroyKept { id } = &request.what {
+            self.destroy_kept(id)?;
+        }
+        reply.change = Some(draft.number());
+        let (number, txns) = draft.finish()?;
+        for txn in txns {
+            let revision = self.commit(txn).await.map_err(|e| Problem::internal("cannot commit the change", &e))?;
+            match revision {
+                Some(revision) => self.note_change(number, revision),
+                None => {
+                    let title = "cannot commit the change: the model changed at the same moment";
+                    return Err(Problem::new(codes::CONFLICT, title).fix("run it again"));
+                }
+            }
+        }
+        tracing::info!(change = number, by = caller.user, "{}", reply.says);
+        Ok(reply)
+    }
+}
+
+fn apply(core: &Core, draft: &mut Draft, what: &Write, inputs: &Inputs) -> Result<String, Problem> {
+    match what {
+        Write::Deploy { app, units, config, reuse_data, .. } => {
+            applications::deploy(core, draft, inputs, app.as_deref(), units.unwrap_or(1), config, reuse_data)
+        }
+        Write::AddUnit { app, count, reuse_data } => {
+            applications::add_units(core, draft, app, count.unwrap_or(1), reuse_data)
+        }
+        Write::RemoveUnit { unit, force, destroy_data } => {
+            applications::remove_unit(draft, unit, *force, *destroy_data)
+        }
+        Write::RemoveApplication { app, force, destroy_data } => {
+            applications::remove_application(draft, app, *force, *destroy_data)
+        }
+        Write::Integrate { a, b } => relations::integrate(draft, a, b),
+        Write::RemoveRelation { a, b } => relations::remove(draft, a, b.as_deref()),
+        Write::AttachResource { app, resource, .. } => releases::attach(draft, inputs, app, resource),
+        Write::Refresh { app, .. } => releases::refresh(draft, inputs, app),
+        Write::Config { app, set, reset } => releases::configure(draft, app, set, reset),
+        Write::Rollback { app, to } => releases::rollback(draft, app, *to),
+        Write::RolloutNow { app } => releases::now(draft, app),
+        Write::Run { units, action, params } => running::run(draft, inputs, units, action, params),
+        Write::Stop { target } => running::stop(draft, target),
+        Write::Start { target } => running::start(draft, target),
+        Write::Restart { target } => running::restart(draft, target),
+        Write::DestroyKept { id } => Ok(format!("destroyed the kept data {id}")),
+    }
+}

@@ -1,0 +1,58 @@
+//! Where logs are: of services, tasks and actions, by application, unit or service; and the agent's own.
+
+use std::path::PathBuf;
+
+use super::documents::{find_app, find_unit};
+use super::Core;
+use crate::problem::{Problem, codes};
+
+impl Core {
+    /// The log files behind `APP`, `UNIT` or `UNIT/SERVICE`, each with the name it is shown under.
+    pub(crate) async fn log_files(&self, model: &str, target: &str) -> Result<Vec<(String, PathBuf)>, Problem> {
+        Self::check_model(model)?;
+        let snapshot = self.snapshot();
+        let parts: Vec<&str> = target.split('/').collect();
+        let (app, unit, service) = match parts.as_slice() {
+            [app] => (*app, None, None),
+            [app, n] => (*app, Some(format!("{app}/{n}")), None),
+            [app, n, service] => (*app, Some(format!("{app}/{n}")), Some(*service)),
+            _ => {
+                let title = format!("cannot show the log of `{target}`: expected APP, UNIT or UNIT/SERVICE");
+                return Err(Problem::new(codes::INVALID_VALUE, title));
+            }
+        };
+        match &unit {
+            None => drop(find_app(&snapshot, app, "show the log of")?),
+            Some(unit) => drop(find_unit(&snapshot, unit, "show the log of")?),
+        }
+        let list = self.supervisor.list().await.map_err(|e| Problem::internal("cannot list services", &e))?;
+        let mut files = Vec::new();
+        let mut names = Vec::new();
+        for observed in list {
+            let Some((id, short)) = crate::unit::split_name(&observed.name) else { continue };
+            if id.app != app || unit.as_ref().is_some_and(|unit| *unit != id.to_string()) {
+                continue;
+            }
+            let shown = match short.split_once('.') {
+                Some(("t", task)) => task.to_owned(),
+                Some(("a", action)) => format!("action-{action}"),
+                _ => short.to_owned(),
+            };
+            names.push(shown.clone());
+            if service.is_none_or(|wanted| wanted == shown) {
+                files.push((format!("{id}/{shown}"), self.supervisor.log_path(&observed.name)));
+            }
+        }
+        if let (Some(service), true) = (service, files.is_empty()) {
+            let title = format!("cannot show the log of `{target}`: the unit has no `{service}`");
+            return Err(Problem::new(codes::NOT_FOUND, title).evidence(format!("it has: {}", names.join(", "))));
+        }
+        files.sort();
+        Ok(files)
+    }
+
+    /// The agent's own log.
+    pub(crate) fn debug_log_path(&self) -> PathBuf {
+        self.paths.log.clone()
+    }
+}

@@ -1,0 +1,334 @@
+//! The daemon: opens everything in order, serves, keeps a worker at each unit of this host, and ends in order.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, RwLock};
+
+use stoker_host::builds::{Builds, Limits};
+use stoker_host::services::{ShimSupervisor, Supervisor};
+use stoker_host::{exec, facts, users};
+use stoker_model::ids::UnitId;
+use stoker_model::keys::Key;
+use stoker_model::observation::Host;
+use stoker_model::record::{FORMAT, Model};
+use stoker_store::{Embedded, Journal, Store, Txn};
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::charms::CHARM_USER;
+use super::mirror;
+use super::seal::Sealer;
+use super::seen::Seen;
+use super::{Core, MODEL, lock};
+use crate::hooks::Hooks;
+use crate::problem::{Problem, chain, codes};
+use crate::settings::log::LevelHandle;
+use crate::settings::{Paths, Settings};
+
+/// Runs the agent until it is told to end.
+pub(crate) async fn run(paths: Paths, settings: Settings, level: LevelHandle) -> Result<(), Problem> {
+    // Held for life: a second agent on the same folder is refused before it touches anything.
+    let _lock = take_lock(&paths)?;
+    let core = Arc::new(open(paths, settings).await?);
+    let listener = crate::api::server::bind(&core.paths)?;
+    let shutdown = CancellationToken::new();
+    let socket = core.paths.socket.clone();
+    let server =
+        tokio::spawn(crate::api::server::serve_owned(listener, socket, Arc::clone(&core), shutdown.clone()));
+    let settings_watch = {
+        let core = Arc::clone(&core);
+        let current = Settings::clone(&core.settings());
+        crate::settings::watch::spawn(&core.paths.clone(), current, move |settings| {
+            level.set(settings.log_level);
+            core.set_settings(settings.clone());
+        })
+    };
+    let keeper = tokio::spawn(keep_workers(Arc::clone(&core)));
+    let hearing = tokio::spawn(hear_services(Arc::clone(&core)));
+    tracing::info!(dir = %core.paths.root.display(), pid = std::process::id(), "the agent is up");
+
+    wait_for_end(&core).await;
+    tracing::info!("the agent ends; services go on");
+    core.stop.send_replace(true);
+    shutdown.cancel();
+    settings_watch.abort();
+    hearing.abort();
+    let _ = server.await;
+    // Workers finish the step in hand.
+    if let Ok(workers) = keeper.await {
+        for worker in workers {
+            let _ = worker.await;
+        }
+    }
+    Ok(())
+}
+
+fn take_lock(paths: &Paths) -> Result<File, Problem> {
+    let wrong = |e: std::io::Error| {
+        Problem::new(codes::FOLDER, format!("cannot use `{}`: {e}", paths.lock.display()))
+    };
+    let file = File::options().create(true).truncate(false).write(true).read(true).open(&paths.lock).map_err(wrong)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(std::fs::TryLockError::WouldBlock) => {
+            let title = format!("cannot start on `{}`: another agent runs there", paths.root.display());
+            let holder = std::fs::read_to_string(&paths.lock).unwrap_or_default();
+            let mut problem = Problem::new(codes::ALREADY_RUNS, title);
+            if !holder.trim().is_empty() {
+                problem = problem.evidence(format!("process {}", holder.trim()));
+            }
+            return Err(problem.fix("use another --dir, or end the other agent: stoker down"));
+        }
+        Err(std::fs::TryLockError::Error(error)) => return Err(wrong(error)),
+    }
+    use std::io::Write as _;
+    file.set_len(0).map_err(wrong)?;
+    (&file).write_all(std::process::id().to_string().as_bytes()).map_err(wrong)?;
+    Ok(file)
+}
+
+fn database(path: &Path) -> impl Fn(stoker_store::StoreError) -> Problem + '_ {
+    move |error| {
+        Problem::new(codes::DATABASE, format!("cannot open `{}`", path.display()))
+            .evidence(chain(&error))
+            .fix("put a backup in its place, or install the version of stoker that wrote it")
+    }
+}
+
+async fn open(paths: Paths, settings: Settings) -> Result<Core, Problem> {
+    let journal = Journal::open(&paths.journal).map_err(database(&paths.journal))?;
+    let store: Arc<dyn Store> = Arc::new(Embedded::open(&paths.store).map_err(database(&paths.store))?);
+    ensure_model(store.as_ref(), &paths.store).await?;
+    let limits = Limits { entries: settings.limits.entries, bytes: settings.limits.bytes, ..Limits::default() };
+    let builds = Builds::open(&paths.builds)
+        .map_err(|e| Problem::new(codes::FOLDER, "cannot open the builds").evidence(chain(&e)))?
+        .with_limits(limits);
+    let user = if users::can_switch() {
+        let account = users::ensure_system_user(CHARM_USER, Path::new("/nonexistent"))
+            .await
+            .map_err(|e| Problem::internal(format!("cannot make the system user `{CHARM_USER}`"), &e))?;
+        Some((CHARM_USER.to_owned(), account.uid))
+    } else {
+        None
+    };
+    let shim = exec::shim_beside_me();
+    if !shim.exists() {
+        let title = format!("cannot start: `{}` is missing", shim.display());
+        return Err(Problem::new(codes::INTERNAL, title).fix("install stoker whole: stoker, stoker-shim and stoker-hook go together"));
+    }
+    let hooks = Hooks::start(&paths.run, shim.clone(), user)
+        .map_err(|e| Problem::new(codes::FOLDER, format!("cannot use `{}`: {e}", paths.run.display())))?;
+    let supervisor: Arc<dyn Supervisor> = Arc::new(
+        ShimSupervisor::new(&paths.services, &shim)
+            .map_err(|e| Problem::internal("cannot open the services' records", &e))?,
+    );
+    let sealer = Sealer::open(&paths.key).map_err(|e| Problem::new(codes::FOLDER, chain(&e)))?;
+    let host = host_facts(&paths, &settings).await;
+    let snapshot = mirror::read(store.as_ref()).await.map_err(|e| {
+        Problem::new(codes::DATABASE, format!("cannot read the model in `{}`", paths.store.display())).evidence(chain(&e))
+    })?;
+    let mirror = watch::Sender::new(Arc::new(snapshot));
+    tokio::spawn(mirror::follow(Arc::clone(&store), mirror.clone()));
+    Ok(Core {
+        paths,
+        settings: RwLock::new(Arc::new(settings)),
+        store,
+        journal,
+        builds: Arc::new(builds),
+        supervisor,
+        hooks,
+        sealer,
+        host: RwLock::new(Arc::new(host)),
+        mirror,
+        seen: Seen::default(),
+        workers: Mutex::new(BTreeMap::new()),
+        ports: Mutex::new(BTreeMap::new()),
+        revisions: Mutex::new(BTreeMap::new()),
+        writing: tokio::sync::Mutex::new(()),
+        stop: watch::Sender::new(false),
+    })
+}
+
+async fn ensure_model(store: &dyn Store, path: &Path) -> Result<(), Problem> {
+    let key = Core::key(&Key::Model);
+    if let Some(entry) = store.get(&key).await.map_err(database(path))? {
+        let unreadable = |e: serde_json::Error| {
+            Problem::new(codes::DATABASE, format!("cannot read the model in `{}`", path.display())).evidence(e.to_string())
+        };
+        let model: serde_json::Value = serde_json::from_slice(&entry.value).map_err(unreadable)?;
+        let format = model.get("format").and_then(serde_json::Value::as_u64).unwrap_or_default();
+        if format > u64::from(FORMAT) {
+            let title = format!(
+                "cannot use the model in `{}`: its format is {format}, this stoker knows {FORMAT}",
+                path.display()
+            );
+            return Err(Problem::new(codes::DATABASE, title).fix("install the newer stoker that wrote it"));
+        }
+        return Ok(());
+    }
+    let model = Model {
+        format: FORMAT,
+        name: MODEL.to_owned(),
+        uuid: super::random_id(16)?,
+        changes: 0,
+        relations: 0,
+        actions: 0,
+    };
+    let bytes = serde_json::to_vec(&model).map_err(|e| Problem::internal("cannot write the model", &e))?;
+    let _ = store.commit(Txn::new().absent(key.clone()).put(key, bytes)).await.map_err(database(path))?;
+    Ok(())
+}
+
+async fn host_facts(paths: &Paths, settings: &Settings) -> Host {
+    let found = facts::gather().await;
+    let mut addresses = found.addresses;
+    addresses.insert("default".into(), settings.bind_address(paths).to_string());
+    Host {
+        name: settings.host(),
+        arch: found.arch,
+        cores: found.cores,
+        memory: found.memory,
+        grant: stoker_model::observation::Grant::default(),
+        addresses,
+        java: found.java,
+        python: found.python,
+    }
+}
+
+async fn wait_for_end(core: &Core) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut stop = core.stop.subscribe();
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        let _ = stop.wait_for(|stop| *stop).await;
+        return;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+        _ = stop.wait_for(|stop| *stop) => {}
+    }
+}
+
+/// Keeps a worker at each unit of this host, also at those that only the journal still knows.
+async fn keep_workers(core: Arc<Core>) -> Vec<JoinHandle<()>> {
+    let mut follow = core.follow();
+    let mut stop = core.stop.subscribe();
+    let mut tasks: BTreeMap<UnitId, JoinHandle<()>> = BTreeMap::new();
+    let known = core.journal.range(&format!("unit/{MODEL}/")).unwrap_or_default();
+    let mut wanted: Vec<UnitId> =
+        known.iter().filter_map(|(key, _)| UnitId::from_dashed(key.rsplit('/').next()?).ok()).collect();
+    drop_strangers(&core, &wanted).await;
+    loop {
+        follow.mark_unchanged();
+        wanted.extend(core.snapshot().units.keys().cloned());
+        tasks.retain(|_, task| !task.is_finished());
+        for unit in wanted.drain(..) {
+            if !tasks.contains_key(&unit) {
+                let wake = Arc::new(Notify::new());
+                lock(&core.workers).insert(unit.clone(), Arc::clone(&wake));
+                tasks.insert(unit.clone(), crate::unit::spawn(Arc::clone(&core), unit, wake));
+            }
+        }
+        tokio::select! {
+            changed = follow.changed() => if changed.is_err() { break },
+            _ = stop.wait_for(|stop| *stop) => break,
+        }
+    }
+    tasks.into_values().collect()
+}
+
+/// Services under our names whose unit neither the model nor the journal knows: stopped.
+async fn drop_strangers(core: &Core, known: &[UnitId]) {
+    let snapshot = core.snapshot();
+    let list = match core.supervisor.list().await {
+        Ok(list) => list,
+        Err(error) => return tracing::error!(error = %chain(&error), "cannot list services"),
+    };
+    for observed in list {
+        let unit = crate::unit::split_name(&observed.name).map(|(unit, _)| unit);
+        if unit.is_none_or(|unit| !snapshot.units.contains_key(&unit) && !known.contains(&unit)) {
+            tracing::warn!(service = observed.name, "stops what belongs to no unit");
+            if let Err(error) = core.supervisor.forget(&observed.name).await {
+                tracing::error!(error = %chain(&error), "cannot stop it");
+            }
+        }
+    }
+}
+
+/// Wakes a unit when one of its services changes.
+async fn hear_services(core: Arc<Core>) {
+    loop {
+        let name = core.supervisor.changed().await;
+        if let Some((unit, _)) = crate::unit::split_name(&name) {
+            core.wake(&unit);
+        }
+    }
+}
+
+impl Core {
+    /// A unit's worker has ended since the unit is gone.
+    pub(crate) fn gone(&self, unit: &UnitId) {
+        lock(&self.workers).remove(unit);
+        self.seen.forget(unit);
+    }
+
+    /// The turn to write: verbs are checked and committed one at a time.
+    pub(crate) async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.writing.lock().await
+    }
+
+    /// Stops every service of this host, then ends the agent. Nothing is removed.
+    pub(crate) async fn down(&self) -> Result<(), Problem> {
+        self.stop.send_replace(true);
+        let failed = |e: stoker_host::services::ServiceError| Problem::internal("cannot stop a service", &e);
+        for observed in self.supervisor.list().await.map_err(failed)? {
+            self.supervisor.stop(&observed.name).await.map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// The folder of kept data.
+    pub(crate) fn kept_folder(&self, id: &str) -> Result<PathBuf, Problem> {
+        let known = crate::unit::kept(&self.paths.kept);
+        if let Some((_, _, folder)) = known.iter().find(|(known, ..)| known == id) {
+            return Ok(folder.clone());
+        }
+        let title = format!("cannot find kept data `{id}`");
+        let problem = Problem::new(codes::NOT_FOUND, title);
+        Err(match stoker_model::strict::nearest(id, known.iter().map(|(id, ..)| id.as_str())) {
+            Some(near) => problem.fix(format!("did you mean `{near}`?")),
+            None => problem.fix("stoker kept list"),
+        })
+    }
+
+    /// Destroys kept data.
+    pub(crate) fn destroy_kept(&self, id: &str) -> Result<(), Problem> {
+        let folder = self.kept_folder(id)?;
+        stoker_host::fs::remove_tree(&folder).map_err(|e| {
+            Problem::internal(format!("cannot remove `{}`", folder.display()), &e)
+        })
+    }
+
+    /// Refuses to take back data that is another charm's, or that another unit takes back already.
+    pub(crate) fn check_reuse(
+        &self,
+        id: &str,
+        charm: &str,
+        snapshot: &stoker_model::snapshot::Snapshot,
+    ) -> Result<(), Problem> {
+        self.kept_folder(id)?;
+        let known = crate::unit::kept(&self.paths.kept);
+        let of = known.iter().find(|(known, ..)| known == id).map(|(_, meta, _)| meta.charm.clone());
+        if let Some(other) = of.filter(|other| other != charm) {
+            let title = format!("cannot take back `{id}`: it is data of charm {other}, not of {charm}");
+            return Err(Problem::new(codes::CONFLICT, title));
+        }
+        if let Some(unit) = snapshot.units.values().find(|unit| unit.reuse.as_deref() == Some(id)) {
+            let title = format!("cannot take back `{id}`: {} takes it back", unit.id);
+            return Err(Problem::new(codes::CONFLICT, title));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,183 @@
+//! Settling: when all effects of a change have come to rest. Never "looks idle": every unit that it can concern has
+//! made a pass at or after the newest revision, and none has anything pending.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use stoker_model::record::ActionState;
+use stoker_model::snapshot::Snapshot;
+use stoker_model::status::State;
+
+use super::{Core, lock};
+use crate::api::types::ChangeStatus;
+use crate::problem::{Problem, codes};
+
+impl Core {
+    /// Remembers the revision that a change was committed at.
+    pub(crate) fn note_change(&self, number: u64, revision: u64) {
+        lock(&self.revisions).insert(number, revision);
+    }
+
+    /// Applications that a change to `apps` can reach: those and all that are related, however far.
+    fn reach(snapshot: &Snapshot, apps: &[String]) -> BTreeSet<String> {
+        let mut reached: BTreeSet<String> = apps.iter().cloned().collect();
+        loop {
+            let more: Vec<String> = snapshot
+                .relations
+                .values()
+                .filter(|relation| relation.ends.iter().any(|end| reached.contains(&end.app)))
+                .flat_map(|relation| relation.ends.iter().map(|end| end.app.clone()))
+                .filter(|app| !reached.contains(app))
+                .collect();
+            if more.is_empty() {
+                return reached;
+            }
+            reached.extend(more);
+        }
+    }
+
+    fn look(&self, apps: &BTreeSet<String>, least: u64) -> ChangeStatus {
+        let snapshot = self.snapshot();
+        let mut status = ChangeStatus::default();
+        for unit in snapshot.units.values().filter(|unit| apps.contains(&unit.id.app)) {
+            let id = &unit.id;
+            let seen = self.seen.of(id);
+            let report = snapshot.reports.get(id);
+            let state = report.map(|report| report.status.state).unwrap_or_default();
+            let words = || report.map(|report| format!("{id}: {}", report.status.message)).unwrap_or_default();
+            match state {
+                State::Error => status.errors.push(words()),
+                State::Blocked => status.blocked.push(words()),
+                _ => {}
+            }
+            match seen {
+                None => status.pending.push(format!("{id}: starting")),
+                Some(seen) => {
+                    if let Some(what) = seen.deferred {
+                        status.deferred.push(format!("{id}: {what}"));
+                    }
+                    if seen.revision < least.max(snapshot.revision) {
+                        status.pending.push(format!("{id}: looking"));
+                    } else if !matches!(state, State::Blocked | State::Error) {
+                        status.pending.extend(seen.pending.iter().map(|what| format!("{id}: {what}")));
+                    }
+                }
+            }
+            if unit.life == stoker_model::observation::Life::Dying {
+                status.pending.push(format!("{id}: is being removed"));
+            }
+        }
+        for action in snapshot.actions.values().filter(|a| apps.contains(&a.unit.app)) {
+            if matches!(action.state, ActionState::Pending | ActionState::Running) {
+                status.pending.push(format!("{}: action {} ({})", action.unit, action.name, action.id));
+            }
+        }
+        status.settled = status.pending.is_empty();
+        status
+    }
+
+    async fn settled(&self, apps: &[String], least: u64, wait: Option<Duration>) -> ChangeStatus {
+        let deadline = wait.map(|wait| tokio::time::Instant::now() + wait);
+        let mut ticks = self.seen.follow();
+        let mut follow = self.follow();
+        loop {
+            ticks.mark_unchanged();
+            follow.mark_unchanged();
+            let reached = Self::reach(&self.snapshot(), apps);
+            let status = self.look(&reached, least);
+            let Some(deadline) = deadline else { return status };
+            // A deferred move does not end by itself: there is nothing to wait for.
+            if status.settled || !status.deferred.is_empty() {
+                return status;
+            }
+            tokio::select! {
+                _ = ticks.changed() => {}
+                _ = follow.changed() => {}
+                () = tokio::time::sleep_until(deadline) => return status,
+            }
+        }
+    }
+
+    /// Where a change stands; with `wait`, once it has settled or the time is over.
+    pub(crate) async fn change(
+        &self,
+        model: &str,
+        n: u64,
+        wait: Option<Duration>,
+    ) -> Result<ChangeStatus, Problem> {
+        Self::check_model(model)?;
+        let Some(change) = self.snapshot().changes.get(&n).cloned() else {
+            let title = format!("cannot show change {n}: there is no such change");
+            return Err(Problem::new(codes::NOT_FOUND, title));
+        };
+        let least = lock(&self.revisions).get(&n).copied().unwrap_or_default();
+        let status = self.settled(&change.apps, least, wait).await;
+        Ok(ChangeStatus {
+            change: n,
+            time: change.time,
+            by: change.by.clone(),
+            command: change.command.clone(),
+            ..status
+        })
+    }
+
+    /// Where an application stands (all of them without a name).
+    pub(crate) async fn settle(
+        &self,
+        model: &str,
+        app: Option<&str>,
+        wait: Option<Duration>,
+    ) -> Result<ChangeStatus, Problem> {
+        Self::check_model(model)?;
+        let snapshot = self.snapshot();
+        let apps: Vec<String> = match app {
+            Some(name) if !snapshot.apps.contains_key(name) => {
+                let problem =
+                    Problem::new(codes::NOT_FOUND, format!("cannot wait for `{name}`: there is no such application"));
+                return Err(match stoker_model::strict::nearest(name, snapshot.apps.keys().map(String::as_str)) {
+                    Some(near) => problem.fix(format!("did you mean `{near}`?")),
+                    None => problem,
+                });
+            }
+            Some(name) => vec![name.to_owned()],
+            None => snapshot.apps.keys().cloned().collect(),
+        };
+        Ok(self.settled(&apps, snapshot.revision, wait).await)
+    }
+
+    /// All changes, newest last, without looking at whether they have settled.
+    pub(crate) async fn changes(&self, model: &str) -> Result<Vec<ChangeStatus>, Problem> {
+        Self::check_model(model)?;
+        let describe = |change: &std::sync::Arc<stoker_model::record::Change>| ChangeStatus {
+            change: change.n,
+            time: change.time,
+            by: change.by.clone(),
+            command: change.command.clone(),
+            ..ChangeStatus::default()
+        };
+        Ok(self.snapshot().changes.values().map(describe).collect())
+    }
+
+    /// Wakes at each new revision.
+    pub(crate) async fn events(&self, model: &str) -> Result<tokio::sync::watch::Receiver<u64>, Problem> {
+        Self::check_model(model)?;
+        let (send, receive) = tokio::sync::watch::channel(self.snapshot().revision);
+        let mut follow = self.follow();
+        let mut stop = self.stop.subscribe();
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    changed = follow.changed() => if changed.is_err() { return },
+                    () = send.closed() => return,
+                    _ = stop.wait_for(|stop| *stop) => return,
+                }
+                let revision = follow.borrow_and_update().revision;
+                if send.send(revision).is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(receive)
+    }
+
+}

@@ -1,0 +1,7 @@
+//! Hooks: running a charm's program and answering the tools that it calls. Owns the tool socket and the contexts
+//! behind it; must not decide when a charm runs or what becomes of its plan.
+
+mod run;
+mod socket;
+
+pub(crate) use run::{HookError, Hooks};

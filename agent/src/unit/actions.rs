@@ -1,0 +1,134 @@
+//! Actions: each is a run of the charm of its own, whose plan's `action` is a task. At most once: an action that was
+//! begun is never begun again.
+
+use std::time::Duration;
+
+use stoker_host::fs::failpoint::hit;
+use stoker_host::services::Phase;
+use stoker_model::keys::Key;
+use stoker_model::observation::{Action as Asked, TaskState};
+use stoker_model::plan::Task;
+use stoker_model::record::{Action, ActionState, TaskResult};
+use stoker_model::resolve::resolve;
+use stoker_store::Txn;
+
+use super::pass::View;
+use super::service_name;
+use super::trouble::Trouble;
+use super::worker::Worker;
+use crate::core::Core;
+
+/// How much of an action's output is kept in the store; the log has the rest.
+const OUTPUT: u64 = 32 * 1024;
+
+impl Worker {
+    /// Begins what is pending and takes in what has ended.
+    pub(super) async fn drive_actions(&mut self, view: &View) -> Result<(), Trouble> {
+        let open: Vec<Action> = view
+            .snapshot
+            .actions
+            .values()
+            .filter(|a| a.unit == self.id && matches!(a.state, ActionState::Pending | ActionState::Running))
+            .map(|a| Action::clone(a))
+            .collect();
+        for action in open {
+            match action.state {
+                ActionState::Pending => self.begin_action(view, action).await?,
+                _ => self.follow_action(action).await?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn begin_action(&mut self, view: &View, action: Action) -> Result<(), Trouble> {
+        match self.plan_action(view, &action).await {
+            Ok(spec) => {
+                let running =
+                    Action { state: ActionState::Running, started: Some(crate::core::now()), ..action.clone() };
+                self.put_action(&running).await?;
+                hit("agent.action.claimed");
+                if let Err(error) = self.core.supervisor.start(&spec).await {
+                    return self.end_action(running, crate::problem::chain(&error)).await;
+                }
+                hit("agent.action.started");
+                Ok(())
+            }
+            Err(trouble) => self.end_action(action, trouble.status.message).await,
+        }
+    }
+
+    /// Runs the charm for the action and readies its task.
+    async fn plan_action(
+        &mut self,
+        view: &View,
+        action: &Action,
+    ) -> Result<stoker_host::services::ServiceSpec, Trouble> {
+        let gone = || Trouble::error("ST0340", "the unit has no release");
+        let release = view.snapshot.release_of(&view.unit).cloned().ok_or_else(gone)?;
+        let mut observation = self.observe(view).ok_or_else(gone)?;
+        observation.action = Some(Asked { name: action.name.clone(), params: action.params.clone() });
+        let folder = self.charm_folder(&release.charm).await?;
+        let deadline = self.core.settings().charm_timeout;
+        let plan = self
+            .core
+            .hooks
+            .plan(&folder, &release.description.programs.dispatch, &observation, deadline)
+            .await
+            .map_err(|error| {
+                let said = error.evidence().lines().last().unwrap_or_default().to_owned();
+                Trouble::error("ST0322", format!("{}{}{said}", crate::problem::chain(&error), if said.is_empty() { "" } else { ": " }))
+            })?;
+        let Some(task) = plan.action.clone() else {
+            let status = &plan.status;
+            let why = if status.message.is_empty() { "the charm plans nothing for it" } else { &status.message };
+            return Err(Trouble::error("ST0340", why));
+        };
+        let bindings = self.bind(view, &plan, true).await?;
+        let answers = stoker_model::ids::Digest::of(format!("action/{}", action.id).as_bytes());
+        let root = self.files_root().join("actions").join(action.id.to_string());
+        let applied = resolve(&plan, view.unit.release, &answers, bindings, &root.display().to_string())
+            .map_err(|e| Trouble::from_error("ST0333", &e))?;
+        self.render(&applied)?;
+        let short = format!("a.{}", action.id);
+        self.task_spec(&applied, &short, &action.id.to_string(), &task, Duration::from_millis(action.timeout))
+    }
+
+    async fn follow_action(&mut self, action: Action) -> Result<(), Trouble> {
+        let short = format!("a.{}", action.id);
+        let name = service_name(&self.id, &short);
+        let observed = self.core.supervisor.observe(&name).await?;
+        if observed.phase == Phase::Absent {
+            return self.end_action(action, "the agent ended before its task was started; it is not begun again".into()).await;
+        }
+        if !observed.phase.is_final() {
+            return Ok(());
+        }
+        let result = self.read_result(&short, &observed, &Task::default(), TaskResult::default()).await;
+        let done = result.state == TaskState::Done;
+        let ended = Action {
+            state: if done { ActionState::Completed } else { ActionState::Failed },
+            exit: result.exit,
+            result: result.result,
+            message: result.reason,
+            output: self.core.supervisor.log_tail(&name, OUTPUT).await.unwrap_or_default(),
+            completed: Some(crate::core::now()),
+            ..action
+        };
+        self.put_action(&ended).await?;
+        hit("agent.action.ended");
+        let folder = self.files_root().join("actions").join(ended.id.to_string());
+        stoker_host::fs::remove_tree(&folder)
+            .map_err(|e| Trouble::error("ST0339", format!("cannot remove `{}`: {e}", folder.display())))
+    }
+
+    async fn end_action(&self, action: Action, message: String) -> Result<(), Trouble> {
+        let completed = Some(crate::core::now());
+        self.put_action(&Action { state: ActionState::Failed, message, completed, ..action }).await
+    }
+
+    async fn put_action(&self, action: &Action) -> Result<(), Trouble> {
+        let bytes = serde_json::to_vec(action).map_err(|e| Trouble::from_error("ST0332", &e))?;
+        let _ = self.core.commit(Txn::new().put(Core::key(&Key::Action(action.id)), bytes)).await?;
+        Ok(())
+    }
+}

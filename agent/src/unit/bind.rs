@@ -1,0 +1,206 @@
+//! Binding a plan to this host: ports allotted, folders made, trees linked, secrets found. All of it before anything
+//! is stopped, all of it idempotent.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use stoker_host::builds::{Derive, Take};
+use stoker_host::fs::failpoint::hit;
+use stoker_host::{ports, users};
+use stoker_model::ids::Digest;
+use stoker_model::local::Folder;
+use stoker_model::plan::{Dir, Plan, Tree};
+use stoker_model::resolve::{Bindings, resolve};
+
+use super::pass::View;
+use super::trouble::{SOON, Trouble};
+use super::worker::Worker;
+
+/// The marker in a folder of data: a mount that is missing is not an empty folder.
+const MARKER: &str = ".stoker-data";
+
+impl Worker {
+    /// Binds and renders the newest plan: what the unit will move to.
+    pub(super) async fn prepare(&mut self, view: &View) -> Result<(), Trouble> {
+        let (Some(plan), Some(answers)) = (self.local.plan.clone(), self.local.answered.clone()) else {
+            return Ok(());
+        };
+        let bindings = self.bind(view, &plan, true).await?;
+        hit("agent.prepare.bound");
+        let root = self.files_root();
+        let release = self.local.planned_release;
+        let candidate = resolve(&plan, release, &answers, bindings, &root.display().to_string())
+            .map_err(|e| Trouble::from_error("ST0333", &e))?;
+        // What is equal but for the observation that it answers was prepared already.
+        self.render(&candidate)?;
+        hit("agent.prepare.rendered");
+        self.local.candidate = Some(candidate);
+        self.save()
+    }
+
+    /// Where rendered files go.
+    pub(super) fn files_root(&self) -> PathBuf {
+        self.core.unit_folder(&self.id).join("files")
+    }
+
+    /// Binds a plan. With `folders` false nothing is made on disk but trees' links.
+    pub(super) async fn bind(&mut self, view: &View, plan: &Plan, folders: bool) -> Result<Bindings, Trouble> {
+        let secrets = self.bind_secrets(view, plan).await?;
+        let mut trees = BTreeMap::new();
+        for (name, tree) in &plan.trees {
+            trees.insert(name.clone(), self.bind_tree(name, tree).await?);
+        }
+        self.bind_ports(plan)?;
+        if folders {
+            self.bind_folders(view, plan).await?;
+        }
+        let dirs = plan.dirs.iter().map(|(name, dir)| (name.clone(), self.place(name, dir).display().to_string()));
+        Ok(Bindings {
+            trees,
+            ports: plan.ports.keys().filter_map(|n| Some((n.clone(), *self.local.ports.get(n)?))).collect(),
+            dirs: dirs.collect(),
+            secrets,
+            addresses: self.core.host().addresses.clone(),
+            files: BTreeMap::new(),
+        })
+    }
+
+    async fn bind_tree(&mut self, name: &str, tree: &Tree) -> Result<(Digest, String), Trouble> {
+        let spec = serde_json::to_string(tree).map_err(|e| Trouble::from_error("ST0332", &e))?;
+        if let Some(known) = self.trees.get(&spec) {
+            return Ok(known.clone());
+        }
+        let builds = Arc::clone(&self.core.builds);
+        let tree = tree.clone();
+        let linked = tokio::task::spawn_blocking(move || -> Result<_, stoker_host::builds::BuildError> {
+            if tree.drop.is_empty() && tree.take.is_empty() {
+                let path = builds.tree(&tree.base)?;
+                return Ok((tree.base, path));
+            }
+            let take = tree.take.into_iter().map(|t| Take { from: t.from, path: t.path, to: t.to }).collect();
+            let derived = builds.derive(&Derive { base: tree.base, drop: tree.drop, take })?;
+            Ok((derived.digest, derived.path))
+        })
+        .await
+        .map_err(|e| Trouble::from_error("ST0334", &e))?;
+        let (digest, path) = linked.map_err(|error| {
+            let mut trouble = Trouble::from_error("ST0334", &error);
+            trouble.status.message = format!("tree {name}: {}", trouble.status.message);
+            trouble
+        })?;
+        let bound = (digest, path.display().to_string());
+        self.trees.insert(spec, bound.clone());
+        Ok(bound)
+    }
+
+    fn bind_ports(&mut self, plan: &Plan) -> Result<(), Trouble> {
+        let address = self.address();
+        let mut changed = false;
+        for (name, port) in &plan.ports {
+            // Remembered, never moved in silence; only a range that must grow is allotted anew.
+            if self.local.ports.get(name).is_some_and(|(_, count)| *count >= port.count) {
+                continue;
+            }
+            let mut taken = self.core.ports_of_others(&self.id);
+            for (first, count) in self.local.ports.values() {
+                taken.extend(*first..=first.saturating_add(count - 1));
+            }
+            let first = ports::choose(port.prefer, port.count, &taken, address).map_err(|error| Trouble {
+                retry: Some(SOON),
+                ..Trouble::blocked("ST0335", format!("port {name}: {error}"), "free a port, or prefer another one")
+            })?;
+            self.local.ports.insert(name.clone(), (first, port.count));
+            self.core.set_ports(&self.id, Some(self.local.ports.clone()));
+            changed = true;
+        }
+        if changed { self.save() } else { Ok(()) }
+    }
+
+    /// The address that services bind.
+    pub(super) fn address(&self) -> std::net::IpAddr {
+        let host = self.core.host();
+        let text = host.addresses.get("default").map_or("127.0.0.1", String::as_str);
+        text.parse().unwrap_or(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST))
+    }
+
+    /// Where a plan's folder is.
+    fn place(&self, name: &str, dir: &Dir) -> PathBuf {
+        let folder = self.core.unit_folder(&self.id);
+        match (&dir.path, dir.keep) {
+            (Some(path), _) => PathBuf::from(path),
+            (None, true) => folder.join("data").join(name),
+            (None, false) => folder.join("scratch").join(name),
+        }
+    }
+
+    async fn bind_folders(&mut self, view: &View, plan: &Plan) -> Result<(), Trouble> {
+        self.take_back_data(view)?;
+        let wrong = |path: &Path, error: &std::io::Error| {
+            Trouble::error("ST0336", format!("cannot make the folder `{}`: {error}", path.display()))
+        };
+        let base = self.core.unit_folder(&self.id);
+        for folder in [base.clone(), base.join("data"), base.join("scratch"), base.join("files")] {
+            stoker_host::fs::make_folder(&folder, 0o755, None).map_err(|e| wrong(&folder, &e))?;
+        }
+        for (name, dir) in &plan.dirs {
+            let path = self.place(name, dir);
+            let mode = dir.mode.as_deref().and_then(|m| u32::from_str_radix(m, 8).ok()).unwrap_or(0o750);
+            let owner = self.account(dir.user.as_deref()).await?;
+            let known = self.local.dirs.get(name).filter(|folder| folder.path == path.display().to_string()).cloned();
+            if dir.keep {
+                self.check_data(name, &path, known.as_ref())?;
+            }
+            stoker_host::fs::make_folder(&path, mode, owner).map_err(|e| wrong(&path, &e))?;
+            if known.is_none() {
+                let filesystem = dir.keep.then(|| stoker_host::fs::filesystem_id(&path)).transpose();
+                let filesystem = filesystem.map_err(|e| wrong(&path, &e))?;
+                if let Some(id) = &filesystem {
+                    let marker = serde_json::json!({"format": 1, "unit": self.id.to_string(), "folder": name,
+                        "filesystem": id});
+                    let text = marker.to_string();
+                    stoker_host::fs::atomic_write(&path.join(MARKER), text.as_bytes(), 0o644, None)
+                        .map_err(|e| wrong(&path, &e))?;
+                }
+                let folder = Folder { path: path.display().to_string(), keep: dir.keep, filesystem };
+                self.local.dirs.insert(name.clone(), folder);
+                self.save()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A folder of data that was made before must still be the one that was made: same filesystem, marker in it.
+    fn check_data(&self, name: &str, path: &Path, known: Option<&Folder>) -> Result<(), Trouble> {
+        let Some(known) = known else { return Ok(()) };
+        let blocked = |why: String| {
+            let fix = format!("mount what belongs at `{}`, or restore it", path.display());
+            Err(Trouble::blocked("ST0337", format!("data folder {name} is not the one that was made: {why}"), fix))
+        };
+        if !path.join(MARKER).exists() {
+            return blocked(format!("`{}` has no marker; a missing mount?", path.display()));
+        }
+        match stoker_host::fs::filesystem_id(path) {
+            Ok(id) if known.filesystem.as_ref().is_none_or(|before| *before == id) => Ok(()),
+            Ok(_) => blocked("it is on another filesystem".into()),
+            Err(error) => blocked(error.to_string()),
+        }
+    }
+
+    /// The owner's ids of one of the charm's users; `None` = the agent's own.
+    pub(super) async fn account(&self, user: Option<&str>) -> Result<Option<(u32, u32)>, Trouble> {
+        let Some(name) = self.core.system_user(user) else { return Ok(None) };
+        let account = users::ensure_system_user(&name, Path::new("/nonexistent"))
+            .await
+            .map_err(|e| Trouble::from_error("ST0338", &e))?;
+        Ok((!account.own).then_some((account.uid, account.gid)))
+    }
+
+    /// The charm's folder on disk.
+    pub(super) async fn charm_folder(&self, charm: &Digest) -> Result<PathBuf, Trouble> {
+        let builds = Arc::clone(&self.core.builds);
+        let digest = charm.clone();
+        let linked = tokio::task::spawn_blocking(move || builds.tree(&digest)).await;
+        linked.map_err(|e| Trouble::from_error("ST0324", &e))?.map_err(|e| Trouble::from_error("ST0324", &e))
+    }
+}

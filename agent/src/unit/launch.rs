@@ -1,0 +1,193 @@
+//! Launching: from an applied plan's service or task to the spec that a supervisor takes. Secrets are opened here,
+//! at the last moment, into the process' environment or arguments' files only.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use stoker_host::fs::failpoint::hit;
+use stoker_host::services::{Limits, OneShot, Phase, Restart, RestartOn, ServiceSpec, Stop};
+use stoker_model::observation::{ServiceState, TaskState};
+use stoker_model::plan::{Service, Task};
+use stoker_model::resolve::Applied;
+use stoker_model::size;
+
+use super::pass::View;
+use super::service_name;
+use super::trouble::{SOON, Trouble};
+use super::worker::Worker;
+
+/// How long a task may run when it does not say.
+const TASK_TIMEOUT: Duration = Duration::from_secs(60);
+
+impl Worker {
+    /// Starts the services of what is applied that should run and do not, as far as their needs hold.
+    pub(super) async fn start_services(&mut self, view: &View) -> Result<Option<Duration>, Trouble> {
+        let Some(applied) = self.local.applied.clone() else { return Ok(None) };
+        if self.local.op.is_some() {
+            return Ok(None);
+        }
+        let states = self.services.observed();
+        let tasks = self.task_states(view);
+        let mut again = None;
+        for (name, service) in &applied.plan.services {
+            let full = service_name(&self.id, name);
+            let Some(observed) = self.services.get(name).cloned() else { continue };
+            let halted = view.unit.stopped.iter().any(|s| s == name || s == "*");
+            let runs = matches!(observed.phase, Phase::Starting | Phase::Running | Phase::Backoff);
+            let asked = view.unit.restart.get(name).or_else(|| view.unit.restart.get("*")).copied().unwrap_or(0);
+            if halted {
+                if runs {
+                    self.core.supervisor.stop(&full).await?;
+                    self.services.forget(name);
+                }
+                continue;
+            }
+            let anew = asked > self.local.restarted.get(name).copied().unwrap_or(0);
+            if anew {
+                self.core.supervisor.stop(&full).await?;
+                self.local.restarted.insert(name.clone(), asked);
+                self.save()?;
+            } else if runs && !observed.lost {
+                continue;
+            } else if matches!(observed.phase, Phase::Failed | Phase::Exited) && !observed.lost {
+                // The restart policy is the supervisor's; what it gave up is started again only when asked for.
+                continue;
+            }
+            let ready = |need: &String| match need.strip_prefix("task:") {
+                Some(task) => tasks.get(task) == Some(&TaskState::Done),
+                None => states.get(need).is_some_and(|s| s.state == ServiceState::Ready),
+            };
+            // Needs gate the first start only: a service that ran before starts at once.
+            if observed.phase == Phase::Absent && !service.needs.iter().all(ready) {
+                continue;
+            }
+            if let Err(trouble) = self.check_ports(&applied, service) {
+                self.trouble = Some(trouble);
+                again = Some(SOON);
+                continue;
+            }
+            let spec = self.service_spec(&applied, name, service)?;
+            hit("agent.service.starting");
+            self.core.supervisor.start(&spec).await?;
+            hit("agent.service.started");
+            self.services.forget(name);
+            self.services.refresh(Some(&applied)).await?;
+        }
+        Ok(again)
+    }
+
+    /// A stranger on one of the service's ports: said, not moved away from.
+    fn check_ports(&self, applied: &Applied, service: &Service) -> Result<(), Trouble> {
+        for name in &service.ports {
+            let Some((first, count)) = applied.bindings.ports.get(name) else { continue };
+            // A range is for later listeners of the service itself; only a single port is its own from the start.
+            if *count > 1 {
+                continue;
+            }
+            stoker_host::ports::check(self.address(), *first, *count).map_err(|error| {
+                Trouble::blocked("ST0335", format!("port {name}: {error}"), "end that process; it is looked at again by itself")
+            })?;
+        }
+        Ok(())
+    }
+
+    fn service_spec(&self, applied: &Applied, name: &str, service: &Service) -> Result<ServiceSpec, Trouble> {
+        let digest = applied.services.get(name).map(ToString::to_string).unwrap_or_default();
+        let mut spec = ServiceSpec::new(service_name(&self.id, name), digest, self.words(applied, &service.command));
+        self.surroundings(&mut spec, applied, &service.env, service.user.as_deref(), &service.dirs)?;
+        spec.stop = Stop { signal: service.stop.signal.clone(), grace: duration(&service.stop.grace, 60) };
+        if !service.success.is_empty() {
+            spec.success.clone_from(&service.success);
+        }
+        spec.restart = Restart {
+            on: match service.restart.on.as_str() {
+                "always" => RestartOn::Always,
+                "never" => RestartOn::Never,
+                _ => RestartOn::Failure,
+            },
+            backoff: service.restart.backoff.iter().map(|text| duration(text, 1)).collect(),
+        };
+        spec.limits = limits(service.limits);
+        spec.mark.insert("service".into(), name.into());
+        Ok(spec)
+    }
+
+    /// The spec of a task (or an action's task) under a name of its own.
+    pub(super) fn task_spec(
+        &self,
+        applied: &Applied,
+        short: &str,
+        key: &str,
+        task: &Task,
+        default: Duration,
+    ) -> Result<ServiceSpec, Trouble> {
+        let name = service_name(&self.id, short);
+        let mut spec = ServiceSpec::new(name, key, self.words(applied, &task.command));
+        self.surroundings(&mut spec, applied, &task.env, task.user.as_deref(), &task.dirs)?;
+        let timeout = task.timeout.as_deref().and_then(|text| size::duration(text).ok()).unwrap_or(default);
+        spec.oneshot = Some(OneShot { timeout });
+        spec.success = vec![0];
+        spec.restart = Restart { on: RestartOn::Never, backoff: Vec::new() };
+        spec.stop = Stop { signal: "TERM".into(), grace: Duration::from_secs(10) };
+        spec.limits = limits(task.limits);
+        spec.mark.insert("task".into(), short.into());
+        Ok(spec)
+    }
+
+    fn words(&self, applied: &Applied, command: &[String]) -> Vec<String> {
+        // A secret in an argument would be seen by everyone on the host: it stays a placeholder there.
+        command.iter().map(|word| applied.bindings.fill(word)).collect()
+    }
+
+    fn surroundings(
+        &self,
+        spec: &mut ServiceSpec,
+        applied: &Applied,
+        env: &BTreeMap<String, String>,
+        user: Option<&str>,
+        dirs: &[String],
+    ) -> Result<(), Trouble> {
+        spec.env = [("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"), ("LANG", "C.UTF-8")]
+            .map(|(k, v)| (k.to_owned(), v.to_owned()))
+            .into();
+        for (key, text) in env {
+            let secret = stoker_model::placeholder::holes(text).any(|(k, _)| k == stoker_model::placeholder::Kind::Secret);
+            if secret {
+                let value = applied.bindings.fill_with(text, |name| {
+                    self.secret_value(&applied.plan, &applied.bindings.secrets, name)
+                })?;
+                spec.secret_env.insert(key.clone(), value);
+            } else {
+                spec.env.insert(key.clone(), applied.bindings.fill(text));
+            }
+        }
+        spec.user = self.core.system_user(user);
+        let folder = dirs.first().and_then(|dir| applied.bindings.dirs.get(dir)).map(PathBuf::from);
+        spec.cwd = Some(folder.unwrap_or_else(|| self.core.unit_folder(&self.id)));
+        spec.deny_write = vec![self.core.paths.builds.clone()];
+        spec.mark = [
+            ("model", crate::core::MODEL.to_owned()),
+            ("app", self.id.app.clone()),
+            ("unit", self.id.to_string()),
+            ("release", applied.release.to_string()),
+            ("dir", self.core.paths.root.display().to_string()),
+        ]
+        .map(|(k, v)| (k.to_owned(), v))
+        .into();
+        Ok(())
+    }
+}
+
+/// The default of a task's timeout.
+pub(super) fn task_timeout() -> Duration {
+    TASK_TIMEOUT
+}
+
+fn duration(text: &str, default: u64) -> Duration {
+    size::duration(text).unwrap_or(Duration::from_secs(default))
+}
+
+fn limits(limits: stoker_model::plan::Limits) -> Limits {
+    Limits { memory: limits.memory, cores: limits.cores, nofile: limits.nofile }
+}

@@ -1,0 +1,216 @@
+//! Moving a unit to its newest plan, and telling the store: stops confirmed, then one commit of relation data, state,
+//! status and what is applied; starting comes after, by itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use stoker_host::fs::failpoint::hit;
+use stoker_model::keys::Key;
+use stoker_model::local::{MoveStep, Op};
+use stoker_model::observe::task_result;
+use stoker_model::plan::Plan;
+use stoker_model::record::{Secret, TaskResult, UnitReport};
+use stoker_model::report::{bags, shown_status};
+use stoker_model::resolve::Bindings;
+use stoker_model::status::{State, Status};
+use stoker_store::Txn;
+
+use super::pass::View;
+use super::service_name;
+use super::trouble::Trouble;
+use super::worker::Worker;
+use crate::core::Core;
+
+/// Transactions hold at most this many operations; a store refuses more.
+const MAX_OPS: usize = 90;
+
+impl Worker {
+    /// Begins a move: writes down what will be stopped, then does it.
+    pub(super) async fn begin_move(&mut self, view: &View, stop: BTreeSet<String>) -> Result<(), Trouble> {
+        let Some(to) = self.local.candidate.clone() else { return Ok(()) };
+        if !stop.is_empty() {
+            tracing::info!(unit = %self.id, release = to.release, stops = ?stop, "moves");
+        }
+        self.local.op = Some(Op::Move { to: Box::new(to), stop, step: MoveStep::Stopping });
+        self.save()?;
+        hit("agent.move.begun");
+        self.resume(view).await
+    }
+
+    /// Goes on with the operation that the journal says is in flight.
+    pub(super) async fn resume(&mut self, view: &View) -> Result<(), Trouble> {
+        match self.local.op.clone() {
+            Some(Op::Move { to, stop, step }) => {
+                if step == MoveStep::Stopping {
+                    for name in &stop {
+                        self.core.supervisor.stop(&service_name(&self.id, name)).await?;
+                        self.core.supervisor.forget(&service_name(&self.id, name)).await?;
+                        self.services.forget(name);
+                        hit("agent.move.stopped-one");
+                    }
+                    self.local.op = Some(Op::Move { to: to.clone(), stop, step: MoveStep::Stopped });
+                    self.save()?;
+                    hit("agent.move.stopped");
+                }
+                self.publish(view, &to.plan, &to.bindings).await?;
+                hit("agent.move.published");
+                self.local.applied = Some(*to);
+                self.local.op = None;
+                self.save()?;
+                hit("agent.move.committed");
+                self.drop_folders()?;
+                self.sweep_files()
+            }
+            Some(Op::Remove(_)) => self.go_on_removing(view).await,
+            Some(Op::Plan(_)) | None => Ok(()),
+        }
+    }
+
+    /// A plan that waits for others: relation data, state and status are committed, nothing else.
+    pub(super) async fn hold(&mut self, view: &View) -> Result<(), Trouble> {
+        let Some(plan) = self.local.plan.clone() else { return Ok(()) };
+        let bindings = self.bind(view, &plan, false).await?;
+        self.publish(view, &plan, &bindings).await
+    }
+
+    /// Writes relation data, state and grants where they differ from what the store has.
+    async fn publish(&self, view: &View, plan: &Plan, bindings: &Bindings) -> Result<(), Trouble> {
+        let snapshot = self.core.snapshot();
+        let leads = snapshot.leader_of(&self.id.app).as_ref() == Some(&self.id);
+        let address = self.address().to_string();
+        let mut puts: Vec<(Key, Vec<u8>)> = Vec::new();
+        let json = |value: &dyn erased::Json| value.json().map_err(|e| Trouble::from_error("ST0332", &e));
+        for relation in snapshot.relations_of(&self.id.app) {
+            let (app, unit) = bags(plan, relation.id, bindings, &address);
+            let at = (relation.id, self.id.clone());
+            if snapshot.unit_data.get(&at).map(AsRef::as_ref) != Some(&unit) {
+                puts.push((Key::UnitData(relation.id, self.id.clone()), json(&unit)?));
+            }
+            let at = (relation.id, self.id.app.clone());
+            if leads && snapshot.app_data.get(&at).map(AsRef::as_ref).unwrap_or(&BTreeMap::new()) != &app {
+                puts.push((Key::AppData(relation.id, self.id.app.clone()), json(&app)?));
+            }
+        }
+        let none = BTreeMap::new();
+        if snapshot.unit_state.get(&self.id).map_or(&none, AsRef::as_ref) != &plan.state.unit {
+            puts.push((Key::UnitState(self.id.clone()), json(&plan.state.unit)?));
+        }
+        if leads && snapshot.app_state.get(&self.id.app).map_or(&none, AsRef::as_ref) != &plan.state.app {
+            puts.push((Key::AppState(self.id.app.clone()), json(&plan.state.app)?));
+        }
+        if leads {
+            for (name, wanted) in plan.secrets.iter().filter(|(_, wanted)| wanted.generate.is_some()) {
+                let Some(secret) = bindings.secrets.get(name).and_then(|id| snapshot.secrets.get(id)) else { continue };
+                if secret.grants != wanted.grant {
+                    let granted = Secret { grants: wanted.grant.clone(), ..Secret::clone(secret) };
+                    puts.push((Key::Secret(secret.id.clone()), json(&granted)?));
+                }
+            }
+        }
+        let alive = Core::key(&Key::Unit(view.unit.id.clone()));
+        for some in puts.chunks(MAX_OPS) {
+            let mut txn = Txn::new().exists(alive.clone());
+            for (key, value) in some {
+                txn = txn.put(Core::key(key), value.clone());
+            }
+            // `None`: the unit was removed meanwhile; the next pass sees that.
+            let _ = self.core.commit(txn).await?;
+        }
+        Ok(())
+    }
+
+    /// Tells the store how the unit is, where that differs from what it has.
+    pub(super) async fn report(&mut self, view: &View) -> Result<(), Trouble> {
+        let snapshot = self.core.snapshot();
+        let services = self.services.observed();
+        let tasks = self.task_results(view);
+        let mut status = match (&self.local.plan, &self.local.failure) {
+            (Some(plan), _) => shown_status(plan, &services, &view.unit.stopped, &tasks),
+            (None, _) => Status::new(State::Maintenance, "plans"),
+        };
+        if let Some(trouble) = &self.trouble {
+            status = if trouble.status.state >= status.state { trouble.status.clone() } else { status };
+        }
+        status.fix = status.fix.replace("UNIT", &self.id.to_string());
+        let before = snapshot.reports.get(&self.id);
+        let since = before.filter(|b| b.status == status).map_or_else(crate::core::now, |b| b.since);
+        let applied = self.local.applied.as_ref();
+        let plan = self.local.plan.as_ref();
+        let report = UnitReport {
+            agent: self.agent_word(&status).into(),
+            since,
+            version: plan.map(|plan| plan.version.clone()).unwrap_or_default(),
+            release: applied.map_or(0, |applied| applied.release),
+            verdicts: plan.map(|plan| plan.verdicts.clone()).unwrap_or_default(),
+            services,
+            ports: applied.map(|applied| applied.bindings.ports.clone()).unwrap_or_default(),
+            address: self.address().to_string(),
+            app_status: plan.and_then(|plan| plan.app_status.clone()),
+            trees: applied
+                .map(|a| a.bindings.trees.iter().map(|(n, (d, _))| (n.clone(), d.clone())).collect())
+                .unwrap_or_default(),
+            deferred: self.busy.as_ref().filter(|busy| !busy.is_empty()).map(|busy| busy.join(", ")),
+            status,
+        };
+        if before.map(AsRef::as_ref) == Some(&report) {
+            return Ok(());
+        }
+        let bytes = serde_json::to_vec(&report).map_err(|e| Trouble::from_error("ST0332", &e))?;
+        let alive = Core::key(&Key::Unit(self.id.clone()));
+        let txn = Txn::new().exists(alive).put(Core::key(&Key::Report(self.id.clone())), bytes);
+        let _ = self.core.commit(txn).await?;
+        Ok(())
+    }
+
+    fn agent_word(&self, status: &Status) -> &'static str {
+        match (&self.local.op, status.state) {
+            (Some(_), _) => "executing",
+            (None, State::Error) => "error",
+            (None, _) => "idle",
+        }
+    }
+
+    /// Results of the newest plan's tasks, by name.
+    pub(super) fn task_results(&self, view: &View) -> BTreeMap<String, TaskResult> {
+        let Some(newest) = self.local.candidate.as_ref().or(self.local.applied.as_ref()) else {
+            return BTreeMap::new();
+        };
+        let result = |(name, key): (&String, &String)| {
+            let once = newest.plan.tasks.get(name).and_then(|task| task.once.as_deref());
+            let result = task_result(&view.snapshot, &self.id, name, once, key)?;
+            Some((name.clone(), result.clone()))
+        };
+        newest.tasks.iter().filter_map(result).collect()
+    }
+
+    /// Scratch folders that the applied plan no longer has are removed; data never is by absence.
+    fn drop_folders(&mut self) -> Result<(), Trouble> {
+        let Some(applied) = &self.local.applied else { return Ok(()) };
+        let gone: Vec<String> = self
+            .local
+            .dirs
+            .iter()
+            .filter(|(name, folder)| !folder.keep && !applied.plan.dirs.contains_key(*name))
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in &gone {
+            if let Some(folder) = self.local.dirs.remove(name) {
+                stoker_host::fs::remove_tree(std::path::Path::new(&folder.path))
+                    .map_err(|e| Trouble::error("ST0336", format!("cannot remove `{}`: {e}", folder.path)))?;
+            }
+        }
+        if gone.is_empty() { Ok(()) } else { self.save() }
+    }
+}
+
+mod erased {
+    /// A document of any of the types that are published.
+    pub(super) trait Json {
+        fn json(&self) -> Result<Vec<u8>, serde_json::Error>;
+    }
+
+    impl<T: serde::Serialize> Json for T {
+        fn json(&self) -> Result<Vec<u8>, serde_json::Error> {
+            serde_json::to_vec(self)
+        }
+    }
+}

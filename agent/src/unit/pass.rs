@@ -1,0 +1,365 @@
+//! One pass of a unit's worker: look, decide, do one thing. Every operation is prepare → execute → commit, and its
+//! steps are written to the journal before they are taken.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use stoker_host::fs::failpoint::hit;
+use stoker_model::digest::of_document;
+use stoker_model::ids::Digest;
+use stoker_model::local::{Failure, Op, RemoveStep};
+use stoker_model::next::{Next, Seen, next_operation};
+use stoker_model::observation::{Observation, TaskState};
+use stoker_model::observe::{Here, missing_resources, observe, task_result};
+use stoker_model::plan::Plan;
+use stoker_model::record::Unit;
+use stoker_model::snapshot::Snapshot;
+use stoker_model::status::{State, Status};
+
+use super::trouble::{SOON, Trouble};
+use super::worker::{Pass, Worker};
+use crate::core::Outcome;
+
+/// Runs of a charm that failed are tried again after this long, then twice as long, up to the second.
+const FIRST_RETRY: Duration = Duration::from_secs(5);
+const LAST_RETRY: Duration = Duration::from_secs(300);
+
+/// What a pass looks at.
+pub(super) struct View {
+    pub snapshot: Arc<Snapshot>,
+    pub unit: Arc<Unit>,
+}
+
+impl Worker {
+    /// One pass.
+    pub(super) async fn pass(&mut self) -> Pass {
+        let snapshot = self.core.snapshot();
+        let revision = snapshot.revision;
+        let Some(unit) = snapshot.units.get(&self.id).cloned() else {
+            return self.take_down_leftovers().await;
+        };
+        let view = View { snapshot, unit };
+        match self.look_and_do(&view).await {
+            Ok(pass) => {
+                if let Pass::Wait(_) = pass {
+                    let outcome = Outcome {
+                        revision,
+                        pending: self.pending(&view),
+                        deferred: self.busy.as_ref().filter(|busy| !busy.is_empty()).map(|busy| busy.join(", ")),
+                    };
+                    self.core.seen.note(&self.id, outcome);
+                }
+                pass
+            }
+            Err(trouble) => {
+                let retry = trouble.retry;
+                tracing::warn!(unit = %self.id, status = trouble.status.state.word(), "{}", trouble.status.message);
+                self.trouble = Some(trouble);
+                let _ = self.report(&view).await;
+                self.core.seen.note(&self.id, Outcome { revision, ..Outcome::default() });
+                Pass::Wait(retry)
+            }
+        }
+    }
+
+    async fn look_and_do(&mut self, view: &View) -> Result<Pass, Trouble> {
+        if !self.adopted {
+            self.stop_orphans().await?;
+            self.adopted = true;
+        }
+        self.services.refresh(self.local.applied.as_ref()).await?;
+        self.harvest_tasks(view).await?;
+        self.drive_actions(view).await?;
+
+        let release = view.snapshot.release_of(&view.unit);
+        let missing = release.map(|release| missing_resources(release)).unwrap_or_default();
+        let dying = view.unit.life == stoker_model::observation::Life::Dying;
+        if let (Some(name), false) = (missing.first(), dying) {
+            let app = &self.id.app;
+            let fix = format!("stoker attach-resource {app} {name}=SOURCE");
+            self.trouble = Some(Trouble::blocked("ST0320", format!("attach {name}"), fix));
+            self.keep_running(view).await?;
+            self.report(view).await?;
+            return Ok(Pass::Wait(None));
+        }
+        let observation = self.observe(view);
+        let digest = match &observation {
+            Some(seen) => Some(of_document(seen).map_err(|e| Trouble::from_error("ST0332", &e))?),
+            None => None,
+        };
+        match self.decide(view, digest.as_ref()) {
+            Next::Resume => {
+                self.resume(view).await?;
+                Ok(Pass::Again)
+            }
+            Next::Remove => self.begin_removal(view).await,
+            Next::Plan => {
+                let (Some(observation), Some(digest)) = (observation, digest) else { return Ok(Pass::Wait(None)) };
+                self.run_charm(view, &observation, digest).await?;
+                Ok(Pass::Again)
+            }
+            Next::Failed => self.wait_for_retry(view).await,
+            Next::Unsettled => {
+                let last: Vec<&String> = self.local.echoes.iter().rev().take(2).collect();
+                let says = last.iter().rev().map(|s| s.as_str()).collect::<Vec<_>>().join("; then ");
+                let mut trouble = Trouble::error("ST0321", format!("does not settle: its own output keeps changing {says}"));
+                trouble.retry = None;
+                self.trouble = Some(trouble);
+                self.keep_running(view).await?;
+                self.report(view).await?;
+                Ok(Pass::Wait(None))
+            }
+            Next::Prepare => {
+                self.prepare(view).await?;
+                Ok(Pass::Again)
+            }
+            Next::Hold => {
+                self.trouble = None;
+                self.hold(view).await?;
+                self.keep_running(view).await?;
+                self.report(view).await?;
+                Ok(Pass::Wait(None))
+            }
+            Next::Gate { waiting, bad } => {
+                self.trouble = Some(gate_trouble(&waiting, &bad));
+                let wait = self.keep_running(view).await?;
+                self.report(view).await?;
+                Ok(Pass::Wait(wait))
+            }
+            Next::AskBusy(services) => {
+                self.busy = Some(self.ask_busy(view, &services).await);
+                Ok(Pass::Again)
+            }
+            Next::Defer(busy) => {
+                let release = self.local.applied.as_ref().map_or(0, |applied| applied.release);
+                let app = &self.id.app;
+                let message = format!(
+                    "{} on release {release}; moves when they end, or stoker rollout {app} now",
+                    busy.join(", ")
+                );
+                let status = Status::new(State::Waiting, message).fix(format!("stoker rollout {app} now"));
+                self.trouble = Some(Trouble { status, retry: None });
+                self.keep_running(view).await?;
+                self.report(view).await?;
+                let outcome = Outcome {
+                    revision: view.snapshot.revision,
+                    pending: Vec::new(),
+                    deferred: Some(busy.join(", ")),
+                };
+                self.core.seen.note(&self.id, outcome);
+                // Asked again after a while; what was said is forgotten, so that the next pass asks anew.
+                let wait = self.patience(view);
+                self.busy = None;
+                Ok(Pass::Wait(Some(wait)))
+            }
+            Next::Move(stop) => {
+                self.trouble = None;
+                self.busy = None;
+                self.begin_move(view, stop).await?;
+                Ok(Pass::Again)
+            }
+            Next::Keep => {
+                self.trouble = None;
+                self.busy = None;
+                self.use_up_now(view)?;
+                let wait = self.keep_running(view).await?;
+                self.report(view).await?;
+                Ok(Pass::Wait(wait))
+            }
+        }
+    }
+
+    fn decide(&self, view: &View, digest: Option<&Digest>) -> Next {
+        let running: BTreeSet<String> = self.services.running();
+        let tasks: BTreeMap<String, TaskState> = self.task_states(view);
+        let seen = Seen {
+            observation: digest,
+            life: view.unit.life,
+            force: view.unit.force,
+            running: &running,
+            tasks: &tasks,
+            now: self.may_disturb(view),
+            busy: self.busy.as_deref(),
+        };
+        next_operation(&self.local, seen)
+    }
+
+    /// The unit's observation.
+    pub(super) fn observe(&self, view: &View) -> Option<Observation> {
+        let host = self.core.host();
+        let users = self.core.users_of(view.snapshot.release_of(&view.unit).map(AsRef::as_ref));
+        let services = self.services.observed();
+        observe(&view.snapshot, &view.unit, &self.local, Here { host: &host, users: &users, services: &services })
+    }
+
+    /// How the tasks of the newest plan stand.
+    pub(super) fn task_states(&self, view: &View) -> BTreeMap<String, TaskState> {
+        let Some(newest) = self.local.candidate.as_ref().or(self.local.applied.as_ref()) else {
+            return BTreeMap::new();
+        };
+        let state = |name: &String, key: &String| {
+            let once = newest.plan.tasks.get(name).and_then(|task| task.once.as_deref());
+            task_result(&view.snapshot, &self.id, name, once, key).map(|result| result.state).unwrap_or_default()
+        };
+        newest.tasks.iter().map(|(name, key)| (name.clone(), state(name, key))).collect()
+    }
+
+    /// Whether a move may disturb busy services: `now` was said after the last move that used it, or its time came.
+    fn may_disturb(&self, view: &View) -> bool {
+        let Some(app) = view.snapshot.apps.get(&self.id.app) else { return true };
+        let by_time = app.now_at.is_some_and(|(change, at)| change > self.local.now_seen && crate::core::now() >= at);
+        app.now > self.local.now_seen || by_time
+    }
+
+    /// How long to wait before busy services are asked again.
+    fn patience(&self, view: &View) -> Duration {
+        let until = view.snapshot.apps.get(&self.id.app).and_then(|app| app.now_at);
+        let left = until.map(|(_, at)| Duration::from_millis(at.saturating_sub(crate::core::now())));
+        left.map_or(SOON, |left| left.clamp(Duration::from_millis(100), SOON))
+    }
+
+    /// Nothing is left to move: a `now` that was said is used up, so that it disturbs no later move.
+    fn use_up_now(&mut self, view: &View) -> Result<(), Trouble> {
+        let said = view.snapshot.apps.get(&self.id.app).map_or(0, |app| app.now);
+        if said > self.local.now_seen {
+            self.local.now_seen = said;
+            self.save()?;
+        }
+        Ok(())
+    }
+
+    async fn run_charm(&mut self, view: &View, observation: &Observation, digest: Digest) -> Result<(), Trouble> {
+        let Some(release) = view.snapshot.release_of(&view.unit) else { return Ok(()) };
+        let seen = serde_json::to_value(observation).map_err(|e| Trouble::from_error("ST0332", &e))?;
+        self.note_echo(&seen);
+        self.local.op = Some(Op::Plan(digest.clone()));
+        self.save()?;
+        hit("agent.plan.pending");
+        let plan = match self.charm_folder(&release.charm).await {
+            Ok(folder) => {
+                let timeout = self.core.settings().charm_timeout;
+                let dispatch = &release.description.programs.dispatch;
+                self.core.hooks.plan(&folder, dispatch, observation, timeout).await.map_err(|error| {
+                    let code = if matches!(error, crate::hooks::HookError::Plan(_)) { "ST0323" } else { "ST0322" };
+                    (code, crate::problem::chain(&error), error.evidence().to_owned())
+                })
+            }
+            Err(trouble) => Err(("ST0324", trouble.status.message, String::new())),
+        };
+        hit("agent.plan.ran");
+        self.last_seen = Some(seen);
+        self.local.op = None;
+        match plan {
+            Ok(plan) => self.take_plan(plan, view.unit.release, digest),
+            Err((code, message, evidence)) => {
+                let count = self.local.failure.as_ref().map_or(0, |failure| failure.count) + 1;
+                let wait = FIRST_RETRY.saturating_mul(1 << (count - 1).min(10)).min(LAST_RETRY);
+                self.plan_wait = Some(Instant::now() + wait);
+                let code = code.to_owned();
+                self.local.failure = Some(Failure { observation: digest, count, code, message, evidence });
+            }
+        }
+        self.save()?;
+        hit("agent.plan.done");
+        Ok(())
+    }
+
+    fn take_plan(&mut self, plan: Plan, release: u64, digest: Digest) {
+        self.local.plan = Some(plan);
+        self.local.planned_release = release;
+        self.local.answered = Some(digest);
+        self.local.failure = None;
+        self.plan_wait = None;
+        self.busy = None;
+    }
+
+    /// Tells whether the observation differs from the last one only by what the unit itself put out.
+    fn note_echo(&mut self, seen: &serde_json::Value) {
+        let Some(last) = &self.last_seen else { return };
+        let mut own = Vec::new();
+        let keys: BTreeSet<&String> =
+            [last, seen].into_iter().filter_map(|v| v.as_object()).flat_map(|map| map.keys()).collect();
+        for key in keys.into_iter().filter(|key| last.get(*key) != seen.get(*key)) {
+            match key.as_str() {
+                "state" | "ports" | "secrets" => own.push(key.as_str()),
+                "relations" if own_data_only(last, seen) => own.push("its relation data"),
+                _ => {
+                    self.local.echoes.clear();
+                    return;
+                }
+            }
+        }
+        self.local.echoes.push(own.join(" and "));
+    }
+
+    async fn wait_for_retry(&mut self, view: &View) -> Result<Pass, Trouble> {
+        let Some(failure) = self.local.failure.clone() else { return Ok(Pass::Again) };
+        let now = Instant::now();
+        if self.plan_wait.is_none_or(|at| at <= now) {
+            // The failure stays known until a run succeeds, for the backoff; only its claim on this
+            // observation is dropped.
+            if let Some(known) = self.local.failure.as_mut() {
+                known.observation = Digest::of(b"");
+            }
+            return Ok(Pass::Again);
+        }
+        let mut trouble = Trouble::error(&failure.code, failure.message);
+        trouble.status.fix = format!("stoker why {}", self.id);
+        self.trouble = Some(trouble);
+        self.keep_running(view).await?;
+        self.report(view).await?;
+        Ok(Pass::Wait(self.plan_wait.map(|at| at - now)))
+    }
+
+    /// Services and tasks of what is applied go on, whatever the newest plan waits for. Returns when to look again.
+    async fn keep_running(&mut self, view: &View) -> Result<Option<Duration>, Trouble> {
+        let services = self.start_services(view).await?;
+        let tasks = self.start_tasks(view).await?;
+        Ok([services, tasks].into_iter().flatten().min())
+    }
+
+    /// What will go on by itself.
+    fn pending(&self, view: &View) -> Vec<String> {
+        let mut pending = self.services.pending(&view.unit.stopped);
+        if let Some(newest) = &self.local.applied {
+            for (name, state) in self.task_states(view) {
+                let endless = newest.plan.tasks.get(&name).is_some_and(|task| task.every.is_some());
+                if matches!(state, TaskState::Running | TaskState::Retry) && !endless {
+                    pending.push(format!("task {name}"));
+                }
+            }
+        }
+        if matches!(self.local.op, Some(Op::Move { .. })) {
+            pending.push("moving".into());
+        }
+        if matches!(self.local.op, Some(Op::Remove(RemoveStep::Stopping | RemoveStep::Keeping | RemoveStep::Forgetting))) {
+            pending.push("removing".into());
+        }
+        let gate = self.trouble.as_ref().filter(|t| t.status.code == "ST0325");
+        pending.extend(gate.map(|t| t.status.message.clone()));
+        pending
+    }
+}
+
+fn gate_trouble(waiting: &[String], bad: &[String]) -> Trouble {
+    if bad.is_empty() {
+        let message = format!("proves the new builds before it moves: {}", waiting.join(", "));
+        return Trouble { status: Status::new(State::Waiting, message).code("ST0325"), retry: None };
+    }
+    let message = format!("does not move: {} failed on the new builds; what runs was not touched", bad.join(", "));
+    let status = Status::new(State::Blocked, message).code("ST0326").fix(format!("stoker restart UNIT/{}", bad[0]));
+    Trouble { status, retry: None }
+}
+
+/// Whether two observations' relations differ only in what we published ourselves.
+fn own_data_only(last: &serde_json::Value, seen: &serde_json::Value) -> bool {
+    let without = |value: &serde_json::Value| -> Option<serde_json::Value> {
+        let mut relations = value.get("relations")?.clone();
+        for relation in relations.as_array_mut()? {
+            relation.as_object_mut()?.remove("ours");
+        }
+        Some(relations)
+    };
+    without(last) == without(seen)
+}

@@ -1,0 +1,133 @@
+//! A unit's worker: its loop and its memory. Owns when a pass begins; a pass itself is in `pass`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use stoker_model::ids::UnitId;
+use stoker_model::local::Local;
+use tokio::sync::Notify;
+
+use super::services::Services;
+use super::trouble::Trouble;
+use crate::core::Core;
+
+/// The journal's key of a unit's record.
+pub(super) fn journal_key(unit: &UnitId) -> String {
+    format!("unit/{}/{}", crate::core::MODEL, unit.dashed())
+}
+
+/// The worker cannot begin.
+#[derive(Debug, thiserror::Error)]
+enum WorkerError {
+    /// The journal.
+    #[error("cannot read the journal")]
+    Journal(#[from] stoker_store::StoreError),
+    /// The unit's record in it.
+    #[error(transparent)]
+    Record(#[from] stoker_model::local::LocalError),
+}
+
+/// What a pass leads to.
+pub(super) enum Pass {
+    /// Look again at once.
+    Again,
+    /// Wait for an event, or for this long.
+    Wait(Option<Duration>),
+    /// The unit is gone.
+    Gone,
+}
+
+/// A worker's memory between passes. What must outlive the agent is in `local`, written before it is acted on.
+pub(super) struct Worker {
+    pub core: Arc<Core>,
+    pub id: UnitId,
+    pub local: Local,
+    pub services: Services,
+    /// The last observation that the charm ran for, to tell what differed.
+    pub last_seen: Option<serde_json::Value>,
+    /// When a task may be tried again, by the supervisor's name.
+    pub task_waits: BTreeMap<String, Instant>,
+    /// Tasks that run again though their result stands.
+    pub repeating: std::collections::BTreeSet<String>,
+    /// When the charm may be run again after a failure.
+    pub plan_wait: Option<Instant>,
+    /// What is in the way, as last reported.
+    pub trouble: Option<Trouble>,
+    /// What busy probes answered, while a move waits.
+    pub busy: Option<Vec<String>>,
+    /// Trees linked, by their spec, so that a pass asks the disk only once.
+    pub trees: BTreeMap<String, (stoker_model::ids::Digest, String)>,
+    /// Orphans of an earlier life were looked for.
+    pub adopted: bool,
+}
+
+/// Starts the worker of a unit.
+pub(crate) fn spawn(core: Arc<Core>, id: UnitId, wake: Arc<Notify>) -> tokio::task::JoinHandle<()> {
+    tokio::spawn(async move {
+        let unit = id.clone();
+        if let Err(error) = run(core, id, wake).await {
+            tracing::error!(%unit, error = %crate::problem::chain(&error), "the unit's worker ended");
+        }
+    })
+}
+
+async fn run(core: Arc<Core>, id: UnitId, wake: Arc<Notify>) -> Result<(), WorkerError> {
+    let local = match core.journal.get(&journal_key(&id))? {
+        Some(bytes) => Local::read(&id, &bytes)?,
+        None => Local::new(id.clone()),
+    };
+    core.set_ports(&id, Some(local.ports.clone()));
+    let services = Services::new(Arc::clone(&core), id.clone(), Arc::clone(&wake));
+    let mut worker = Worker {
+        core: Arc::clone(&core),
+        id,
+        local,
+        services,
+        last_seen: None,
+        task_waits: BTreeMap::new(),
+        repeating: std::collections::BTreeSet::new(),
+        plan_wait: None,
+        trouble: None,
+        busy: None,
+        trees: BTreeMap::new(),
+        adopted: false,
+    };
+    let mut follow = core.follow();
+    let mut stop = core.stop.subscribe();
+    loop {
+        follow.mark_unchanged();
+        if *stop.borrow() {
+            return Ok(());
+        }
+        let wait = match worker.pass().await {
+            Pass::Again => continue,
+            Pass::Gone => {
+                core.gone(&worker.id);
+                return Ok(());
+            }
+            Pass::Wait(wait) => wait,
+        };
+        let timer = async {
+            match wait {
+                Some(wait) => tokio::time::sleep(wait).await,
+                None => std::future::pending().await,
+            }
+        };
+        // Every arm may be dropped half-way: none holds anything but a position that is read again.
+        tokio::select! {
+            _ = follow.changed() => {}
+            () = wake.notified() => {}
+            () = timer => {}
+            _ = stop.changed() => {}
+        }
+    }
+}
+
+impl Worker {
+    /// Writes the record, durably, before anything that it speaks of is done.
+    pub(super) fn save(&self) -> Result<(), Trouble> {
+        let bytes = self.local.write()?;
+        Ok(self.core.journal.put(&journal_key(&self.id), &bytes)?)
+    }
+}
