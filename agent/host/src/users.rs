@@ -1,6 +1,7 @@
 //! Users of services. Owns finding and making them; it never changes or removes one.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::Path;
 use std::time::Duration;
 
@@ -92,6 +93,11 @@ pub async fn ensure_system_user(name: &str, home: &Path) -> Result<Account, User
     if let Some(account) = lookup(name)? {
         return Ok(account);
     }
+    // Two useradd of one name at the same time both succeed, with two ids, and one entry is lost.
+    let _turn = turn().await.map_err(|source| UserError::Lookup { name: name.to_owned(), source })?;
+    if let Some(account) = lookup(name)? {
+        return Ok(account);
+    }
     let mut args: Vec<String> =
         ["--system", "--no-create-home", "--shell", "/usr/sbin/nologin", "--home-dir"]
             .map(str::to_owned)
@@ -117,6 +123,16 @@ pub async fn ensure_system_user(name: &str, home: &Path) -> Result<Account, User
         name: name.to_owned(),
         said: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
     })
+}
+
+/// The turn to make a user, of all agents on this host.
+async fn turn() -> std::io::Result<File> {
+    let locked = tokio::task::spawn_blocking(|| {
+        let folder = File::open("/etc")?;
+        folder.lock()?;
+        Ok(folder)
+    });
+    locked.await.map_err(std::io::Error::other)?
 }
 
 fn check_name(name: &str) -> Result<(), UserError> {
