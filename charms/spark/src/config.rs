@@ -79,8 +79,14 @@ pub(crate) struct Config {
 }
 
 /// Ports that `prefer-ports` may name, with the numbers preferred by default.
-pub(crate) const PORTS: [(&str, u16); 6] =
-    [("master", 7077), ("master-ui", 8080), ("worker", 7078), ("worker-ui", 8081), ("history", 18080), ("driver", 25000)];
+pub(crate) const PORTS: [(&str, u16); 6] = [
+    ("master", 7077),
+    ("master-ui", 8080),
+    ("worker", 7078),
+    ("worker-ui", 8081),
+    ("history", 18080),
+    ("driver", 25000),
+];
 
 impl Config {
     /// Reads the observed options.

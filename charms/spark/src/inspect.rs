@@ -36,11 +36,13 @@ pub(crate) fn inspect(product: &str, tree: &Path) -> Result<Option<Facts>> {
     let version = spark_version(&folder, core)?;
     let client = client(&folder)?;
     let floor = java_floor(&folder)?.with_context(|| {
-        "cannot find a Java class to read the class file version from in `jars/spark-launcher_*.jar`".to_owned()
+        "cannot find a Java class to read the class file version from in `jars/spark-launcher_*.jar`"
+            .to_owned()
     })?;
     let range = java::of_spark(&version, floor);
     let mut requires = BTreeMap::from([("java".to_owned(), json!(format!(">={}", range.supported.start())))]);
-    let mut provides = BTreeMap::from([("scala".to_owned(), json!(scala_library(&folder).unwrap_or(binary.clone())))]);
+    let mut provides =
+        BTreeMap::from([("scala".to_owned(), json!(scala_library(&folder).unwrap_or(binary.clone())))]);
     let mut details = BTreeMap::from([
         ("layout".to_owned(), json!(if tree.join("RELEASE").is_file() { "tarball" } else { "pypi" })),
         ("scala-binary".to_owned(), json!(binary)),
@@ -165,7 +167,8 @@ fn java_floor(folder: &Path) -> Result<Option<u32>> {
     ];
     for (prefix, class) in classes {
         for jar in jars::find(folder, prefix) {
-            let major = jars::class_major(&jar, class).with_context(|| format!("cannot read `{}`", jar.display()))?;
+            let major =
+                jars::class_major(&jar, class).with_context(|| format!("cannot read `{}`", jar.display()))?;
             if let Some(major) = major {
                 return Ok(Some(jars::java_of(major)));
             }
@@ -187,7 +190,8 @@ fn suffix(folder: &Path, prefix: &str) -> Option<String> {
 }
 
 fn py4j(tree: &Path) -> Option<String> {
-    let names = fs::read_dir(tree.join("python/lib")).ok()?.filter_map(|e| e.ok()?.file_name().into_string().ok());
+    let names =
+        fs::read_dir(tree.join("python/lib")).ok()?.filter_map(|e| e.ok()?.file_name().into_string().ok());
     names.filter_map(|n| Some(n.strip_prefix("py4j-")?.strip_suffix("-src.zip")?.to_owned())).max()
 }
 
@@ -205,7 +209,9 @@ fn python(tree: &Path) -> Python {
         .filter_map(|e| Some(e.ok()?.path()))
         .filter(|p| file_name(p).ends_with(".dist-info"))
         .map(|p| p.join("METADATA"));
-    let Some(text) = [tree.join("PKG-INFO")].into_iter().chain(metadata).find_map(|p| fs::read_to_string(p).ok()) else {
+    let Some(text) =
+        [tree.join("PKG-INFO")].into_iter().chain(metadata).find_map(|p| fs::read_to_string(p).ok())
+    else {
         return Python::default();
     };
     let mut found = Python::default();

@@ -47,7 +47,9 @@ impl Range {
 
     /// The newest supported Java of the host, else the newest that is known to run.
     pub(crate) fn pick<'a>(&self, host: &'a [Java]) -> Option<&'a Java> {
-        let newest = |range: &RangeInclusive<u32>| host.iter().filter(|j| range.contains(&j.version)).max_by_key(|j| j.version);
+        let newest = |range: &RangeInclusive<u32>| {
+            host.iter().filter(|j| range.contains(&j.version)).max_by_key(|j| j.version)
+        };
         newest(&self.supported).or_else(|| newest(&self.tolerated))
     }
 

@@ -81,7 +81,8 @@ impl<'a> Scene<'a> {
         let cluster = Cluster::read(seen, &config)?;
         let alignment = alignment::align(seen, &config, &spark, hdfs.as_ref(), python.is_some())?;
         let range = spark.java.with_client(&alignment.client_version);
-        let java = range.pick(&seen.host.java).ok_or_else(|| no_java(seen, &spark, &alignment, &range.words()))?;
+        let java =
+            range.pick(&seen.host.java).ok_or_else(|| no_java(seen, &spark, &alignment, &range.words()))?;
         let java = Java { home: java.home.clone(), version: java.version };
         Ok(Self { seen, config, spark, cluster, hdfs, alignment, java, notebooks, python })
     }
@@ -124,7 +125,11 @@ impl<'a> Scene<'a> {
     }
 
     fn trees(&self) -> BTreeMap<String, Tree> {
-        let plain = |base: &stoker_charm::ids::Digest| Tree { base: base.clone(), drop: Vec::new(), take: Vec::new() };
+        let plain = |base: &stoker_charm::ids::Digest| Tree {
+            base: base.clone(),
+            drop: Vec::new(),
+            take: Vec::new(),
+        };
         let mut trees = self.alignment.trees(&self.spark);
         if let Ok(charm) = self.seen.charm.parse() {
             trees.insert("charm".to_owned(), plain(&charm));
@@ -160,8 +165,11 @@ impl<'a> Scene<'a> {
         let mut add = |name: &str, prefer: u16, count: u16| {
             ports.insert(name.to_owned(), Port { prefer, count, ..Port::default() });
         };
-        let single: &[&str] =
-            if self.cluster.master_here() { &["master", "master-ui", "history", "worker", "worker-ui"] } else { &["worker", "worker-ui"] };
+        let single: &[&str] = if self.cluster.master_here() {
+            &["master", "master-ui", "history", "worker", "worker-ui"]
+        } else {
+            &["worker", "worker-ui"]
+        };
         for name in single {
             add(name, self.config.port(name), 1);
         }
@@ -178,7 +186,10 @@ impl<'a> Scene<'a> {
             let published = match relation.endpoint.as_str() {
                 "hdfs" => self.hdfs.as_ref().map(|hdfs| hdfs.publish(self)),
                 "members" => Some(self.cluster.publish()),
-                "spark" => self.notebooks.iter().find(|n| n.relation.id == relation.id).map(|n| n.publish(self)),
+                "spark" if !self.configured() => Some(stuck::published(relation)),
+                "spark" => {
+                    self.notebooks.iter().find(|n| n.relation.id == relation.id).map(|n| n.publish(self))
+                }
                 _ => None,
             };
             all.insert(relation.id.to_string(), published.unwrap_or_default());
@@ -199,11 +210,20 @@ impl<'a> Scene<'a> {
         let client = &self.alignment.client_version;
         match &self.hdfs {
             None => Status::new(State::Active, "standalone, not related to an HDFS"),
-            Some(hdfs) if !hdfs.ready => Status::new(State::Waiting, format!("waiting for {} to be writable", hdfs.relation.remote)),
-            Some(hdfs) if !hdfs.made => Status::new(State::Waiting, format!("waiting for {} to make folders", hdfs.relation.remote)),
+            Some(hdfs) if !hdfs.ready => {
+                Status::new(State::Waiting, format!("waiting for {} to be writable", hdfs.relation.remote))
+            }
+            Some(hdfs) if !hdfs.made => {
+                Status::new(State::Waiting, format!("waiting for {} to make folders", hdfs.relation.remote))
+            }
             Some(_) => match &self.alignment.verdict {
-                Some(verdict) if !verdict.fix.is_empty() => Status::new(State::Active, verdict.says.clone()).fix(verdict.fix.clone()),
-                Some(verdict) => Status::new(State::Active, format!("Hadoop client {client}, {} with {}", verdict.level, self.hdfs_name())),
+                Some(verdict) if !verdict.fix.is_empty() => {
+                    Status::new(State::Active, verdict.says.clone()).fix(verdict.fix.clone())
+                }
+                Some(verdict) => Status::new(
+                    State::Active,
+                    format!("Hadoop client {client}, {} with {}", verdict.level, self.hdfs_name()),
+                ),
                 None => Status::new(State::Active, format!("Hadoop client {client}")),
             },
         }
@@ -218,8 +238,19 @@ impl<'a> Scene<'a> {
         self.seen.users.get(USER).map_or(USER, String::as_str)
     }
 
-    /// Whether event logs can be written and read where they belong.
-    fn logs_ready(&self) -> bool {
+    /// Whether it is known which filesystem programs work on.
+    fn configured(&self) -> bool {
+        self.hdfs.as_ref().is_none_or(|hdfs| hdfs.configured)
+    }
+
+    /// Whether Spark's own folders are there, so that event logs can be written and read. Once they are, they stay,
+    /// whatever the HDFS does meanwhile.
+    fn own_folders(&self) -> bool {
+        self.hdfs.as_ref().is_none_or(|hdfs| hdfs.own_made)
+    }
+
+    /// Whether the folders of everybody are there and can be written to.
+    fn folders_ready(&self) -> bool {
         self.hdfs.as_ref().is_none_or(|hdfs| hdfs.ready && hdfs.made)
     }
 }

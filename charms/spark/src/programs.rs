@@ -27,7 +27,9 @@ fn refuse(args: &[String]) -> Result<ExitCode> {
 }
 
 fn launch(args: &[String]) -> Result<ExitCode> {
-    let [folder, file, dashes, program, rest @ ..] = args else { bail!("usage: launch FOLDER FILE -- COMMAND…") };
+    let [folder, file, dashes, program, rest @ ..] = args else {
+        bail!("usage: launch FOLDER FILE -- COMMAND…")
+    };
     if dashes != "--" {
         bail!("usage: launch FOLDER FILE -- COMMAND…");
     }
@@ -54,7 +56,8 @@ fn named(folder: &Path, file: &Path) -> Result<PathBuf> {
     }
     let mut head = [0_u8; 4];
     let opened = fs::File::open(file).with_context(|| format!("cannot read `{}`", file.display()))?;
-    let count = opened.take(4).read(&mut head).with_context(|| format!("cannot read `{}`", file.display()))?;
+    let count =
+        opened.take(4).read(&mut head).with_context(|| format!("cannot read `{}`", file.display()))?;
     let kind = if count == 4 && head == *b"PK\x03\x04" { "jar" } else { "py" };
     // The process keeps its id when it becomes the command.
     let link = folder.join(format!("app-{}.{kind}", std::process::id()));

@@ -57,7 +57,8 @@ fn lay_out(tree: &Path, out: &Path) -> Result<()> {
         if let Some(parent) = to.parent() {
             fs::create_dir_all(parent).with_context(|| format!("cannot make `{}`", parent.display()))?;
         }
-        fs::rename(from, to).with_context(|| format!("cannot move `{}` to `{}`", from.display(), to.display()))
+        fs::rename(from, to)
+            .with_context(|| format!("cannot move `{}` to `{}`", from.display(), to.display()))
     };
     let names = |folder: &Path| -> Result<Vec<PathBuf>> {
         let found = fs::read_dir(folder).with_context(|| format!("cannot read `{}`", folder.display()))?;
@@ -106,10 +107,13 @@ struct Pip(PathBuf);
 
 impl Pip {
     fn new(venv: &Path) -> Result<Self> {
-        let python = ["/usr/bin/python3", "python3"].into_iter().find(|p| !p.starts_with('/') || Path::new(p).exists());
+        let python = ["/usr/bin/python3", "python3"]
+            .into_iter()
+            .find(|p| !p.starts_with('/') || Path::new(p).exists());
         let mut make = Command::new(python.unwrap_or("python3"));
         make.args(["-m", "venv"]).arg(venv);
-        recipe::run(make).context("cannot make a virtual environment (on Debian: apt install python3-venv)")?;
+        recipe::run(make)
+            .context("cannot make a virtual environment (on Debian: apt install python3-venv)")?;
         let pip = Self(venv.join("bin/python"));
         let mut install = pip.command("install");
         install.args(["--quiet", "setuptools", "wheel"]);
@@ -129,7 +133,15 @@ impl Pip {
     /// The archive of a version.
     fn download(&self, version: &str, folder: &Path, progress: &mut Progress) -> Result<PathBuf> {
         let mut download = self.command("download");
-        download.args(["--no-deps", "--no-binary", ":all:", "--no-build-isolation", "--progress-bar", "raw", "--dest"]);
+        download.args([
+            "--no-deps",
+            "--no-binary",
+            ":all:",
+            "--no-build-isolation",
+            "--progress-bar",
+            "raw",
+            "--dest",
+        ]);
         download.arg(folder).arg(format!("pyspark=={version}"));
         // The environment's tools come first, as the distribution's own build looks for them by name.
         let done = run_lines(download, |line| {
@@ -141,13 +153,22 @@ impl Pip {
             check_cancelled()?;
             let known = self.versions().unwrap_or_default();
             if !known.is_empty() && !known.iter().any(|known| known == version) {
-                bail!("cannot find Spark {version} on the package index; there are {}", near(version, &known).join(", "));
+                bail!(
+                    "cannot find Spark {version} on the package index; there are {}",
+                    near(version, &known).join(", ")
+                );
             }
-            return Err(failed).with_context(|| format!("cannot download the source distribution of pyspark {version}"));
+            return Err(failed)
+                .with_context(|| format!("cannot download the source distribution of pyspark {version}"));
         }
         let found = fs::read_dir(folder).with_context(|| format!("cannot read `{}`", folder.display()))?;
-        let archive = found.flatten().map(|entry| entry.path()).find(|path| path.to_string_lossy().ends_with(".tar.gz"));
-        archive.with_context(|| format!("cannot find the archive of pyspark {version} among what pip downloaded"))
+        let archive = found
+            .flatten()
+            .map(|entry| entry.path())
+            .find(|path| path.to_string_lossy().ends_with(".tar.gz"));
+        archive.with_context(|| {
+            format!("cannot find the archive of pyspark {version} among what pip downloaded")
+        })
     }
 
     fn versions(&self) -> Result<Vec<String>> {
@@ -180,7 +201,10 @@ fn near(version: &str, known: &[String]) -> Vec<String> {
     };
     let line = matching(&|k, w| (k.major, k.minor) == (w.major, w.minor));
     let major = matching(&|k, w| k.major == w.major);
-    [line, major].into_iter().find(|found| !found.is_empty()).unwrap_or_else(|| known.iter().take(8).cloned().collect())
+    [line, major]
+        .into_iter()
+        .find(|found| !found.is_empty())
+        .unwrap_or_else(|| known.iter().take(8).cloned().collect())
 }
 
 #[cfg(test)]
@@ -207,14 +231,27 @@ mod tests {
     fn lays_out_a_spark_home() {
         let folder = tempfile::tempdir().unwrap();
         let (tree, out) = (folder.path().join("tree"), folder.path().join("out"));
-        for file in ["deps/jars/a.jar", "deps/bin/spark-class", "lib/pyspark.zip", "pyspark/__init__.py", "PKG-INFO", "setup.py"] {
+        for file in [
+            "deps/jars/a.jar",
+            "deps/bin/spark-class",
+            "lib/pyspark.zip",
+            "pyspark/__init__.py",
+            "PKG-INFO",
+            "setup.py",
+        ] {
             let path = tree.join(file);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, file).unwrap();
         }
         fs::create_dir_all(&out).unwrap();
         lay_out(&tree, &out).unwrap();
-        for file in ["jars/a.jar", "bin/spark-class", "python/lib/pyspark.zip", "python/pyspark/__init__.py", "PKG-INFO"] {
+        for file in [
+            "jars/a.jar",
+            "bin/spark-class",
+            "python/lib/pyspark.zip",
+            "python/pyspark/__init__.py",
+            "PKG-INFO",
+        ] {
             assert!(out.join(file).is_file(), "{file}");
         }
         assert!(!out.join("setup.py").exists());

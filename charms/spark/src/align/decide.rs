@@ -108,15 +108,7 @@ pub(crate) fn decide(q: &Question<'_>) -> Decision {
         return kept(q, Keep::Shipped, Level::Exact, String::new(), String::new());
     }
     match obstacle(q) {
-        None => Decision {
-            keep: Keep::Swap(server.clone()),
-            level: Level::Exact,
-            says: format!(
-                "client {} taken from the HDFS's build in place of the shipped {}",
-                server.version, q.shipped
-            ),
-            fix: String::new(),
-        },
+        None => kept(q, Keep::Swap(server.clone()), Level::Exact, String::new(), String::new()),
         Some((why, fix)) => {
             // A client of an earlier HDFS is no better than the shipped one unless it is nearer.
             let shipped = level(q.shipped, &server.version, Axes::CLEAR);
@@ -134,9 +126,15 @@ fn version_of<'a>(keep: &'a Keep, q: &'a Question<'_>) -> &'a str {
 }
 
 fn kept(q: &Question<'_>, keep: Keep, level: Level, why: String, fix: String) -> Decision {
-    let client = version_of(&keep, q).to_owned();
-    let origin = if keep == Keep::Shipped { "shipped client" } else { "client" };
-    let mut says = format!("{origin} {client} beside HDFS {}", q.server.version);
+    let mut says = match &keep {
+        Keep::Shipped => format!("shipped client {} beside HDFS {}", q.shipped, q.server.version),
+        Keep::Swap(client) | Keep::Provide(client) => {
+            format!(
+                "client {} in place of the shipped {} beside HDFS {}",
+                client.version, q.shipped, q.server.version
+            )
+        }
+    };
     if !why.is_empty() {
         says = format!("{says}: {why}");
     }
@@ -149,7 +147,9 @@ fn kept(q: &Question<'_>, keep: Keep, level: Level, why: String, fix: String) ->
 /// What a level costs, in words.
 fn lost(level: Level) -> Option<&'static str> {
     match level {
-        Level::OlderClient => Some("calls that only newer clients know, and companions of the HDFS's version, are lost"),
+        Level::OlderClient => {
+            Some("calls that only newer clients know, and companions of the HDFS's version, are lost")
+        }
         Level::NewerClient => Some("calls that this HDFS does not know yet fail one by one"),
         Level::CrossMajor => Some("nothing is promised across major versions but plain reading and writing"),
         Level::Unknown => Some("nothing is known of this pair"),
@@ -198,7 +198,10 @@ fn provided(q: &Question<'_>) -> Decision {
     let level = level(&server.version, &server.version, Axes { java, ..Axes::CLEAR });
     Decision {
         level,
-        says: format!("this build has no Hadoop client of its own and uses {} of the HDFS's build", server.version),
+        says: format!(
+            "this build has no Hadoop client of its own and uses {} of the HDFS's build",
+            server.version
+        ),
         fix: if java { String::new() } else { "install a Java that both support".to_owned() },
         keep: Keep::Provide(server),
     }

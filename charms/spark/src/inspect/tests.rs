@@ -36,10 +36,10 @@ impl Fake {
     fn spark(&self) -> &Self {
         self.jar("spark-core_2.12-3.5.9.jar", &[])
             .jar("spark-common-utils_2.12-3.5.9.jar", &[(SPARK_VERSION, b"version=3.5.9\nrevision=abc\n")])
-            .jar("spark-launcher_2.12-3.5.9.jar", &[(
-                "org/apache/spark/launcher/SparkLauncher.class",
-                &[0xCA, 0xFE, 0xBA, 0xBE, 0, 0, 0, 52],
-            )])
+            .jar(
+                "spark-launcher_2.12-3.5.9.jar",
+                &[("org/apache/spark/launcher/SparkLauncher.class", &[0xCA, 0xFE, 0xBA, 0xBE, 0, 0, 0, 52])],
+            )
             .jar("scala-library-2.12.18.jar", &[])
             .jar("log4j-core-2.20.0.jar", &[])
     }
@@ -72,8 +72,14 @@ fn a_shaded_sdist() {
     assert_eq!(facts.provides["hadoop-client"], "3.3.4");
     assert_eq!((&facts.provides["scala"], &facts.provides["py4j"]), (&json!("2.12.18"), &json!("0.10.9.7")));
     assert_eq!((&facts.requires["java"], &facts.requires["python"]), (&json!(">=8"), &json!(">=3.8")));
-    assert_eq!(facts.details["client-jars"], json!(["jars/hadoop-client-api-3.3.4.jar", "jars/hadoop-client-runtime-3.3.4.jar"]));
-    assert_eq!((&facts.details["python"], &facts.details["layout"]), (&json!(["3.8", "3.11"]), &json!("pypi")));
+    assert_eq!(
+        facts.details["client-jars"],
+        json!(["jars/hadoop-client-api-3.3.4.jar", "jars/hadoop-client-runtime-3.3.4.jar"])
+    );
+    assert_eq!(
+        (&facts.details["python"], &facts.details["layout"]),
+        (&json!(["3.8", "3.11"]), &json!("pypi"))
+    );
     assert_eq!((&facts.details["yarn"], facts.details.get("hadoop-aws")), (&json!(true), None));
 }
 
@@ -83,7 +89,10 @@ fn an_apache_tarball_with_a_companion() {
     fake.spark().hadoop("hadoop-client-api-3.3.4.jar").jar("hadoop-client-runtime-3.3.4.jar", &[]);
     fake.file("RELEASE", "Spark 3.5.9").jar("hadoop-aws-3.3.4.jar", &[]);
     let facts = fake.facts();
-    assert_eq!((&facts.details["layout"], &facts.details["hadoop-aws"]), (&json!("tarball"), &json!("3.3.4")));
+    assert_eq!(
+        (&facts.details["layout"], &facts.details["hadoop-aws"]),
+        (&json!("tarball"), &json!("3.3.4"))
+    );
     assert_eq!(facts.requires.get("python"), None);
 }
 
@@ -93,17 +102,20 @@ fn builds_without_and_with_an_unshaded_client() {
     let facts = fake.spark().facts();
     assert_eq!((facts.shape.as_deref(), facts.provides.get("hadoop-client")), (Some("provided"), None));
     let facts = fake.hadoop("hadoop-common-3.3.4.jar").facts();
-    assert_eq!((facts.shape.as_deref(), &facts.provides["hadoop-client"]), (Some("unshaded"), &json!("3.3.4")));
+    assert_eq!(
+        (facts.shape.as_deref(), &facts.provides["hadoop-client"]),
+        (Some("unshaded"), &json!("3.3.4"))
+    );
 }
 
 #[test]
 fn the_class_file_sets_the_floor() {
     let fake = Fake::new();
     fake.jar("spark-core_2.13-4.0.5.jar", &[(SPARK_VERSION, b"version=4.0.5\n")]);
-    fake.jar("spark-launcher_2.13-4.0.5.jar", &[(
-        "org/apache/spark/launcher/SparkLauncher.class",
-        &[0xCA, 0xFE, 0xBA, 0xBE, 0, 0, 0, 61],
-    )]);
+    fake.jar(
+        "spark-launcher_2.13-4.0.5.jar",
+        &[("org/apache/spark/launcher/SparkLauncher.class", &[0xCA, 0xFE, 0xBA, 0xBE, 0, 0, 0, 61])],
+    );
     let facts = fake.facts();
     assert_eq!((&facts.requires["java"], &facts.details["java"]), (&json!(">=17"), &json!("17 to 21")));
 }
@@ -122,6 +134,8 @@ fn what_is_no_spark_home_is_refused_with_what_was_looked_for() {
     half.spark().hadoop("hadoop-client-api-3.3.4.jar");
     assert!(half.error().contains("hadoop-client-runtime"), "{}", half.error());
     let torn = Fake::new();
-    torn.spark().file("jars/hadoop-client-api-3.3.4.jar", "PK not a jar").jar("hadoop-client-runtime-3.3.4.jar", &[]);
+    torn.spark()
+        .file("jars/hadoop-client-api-3.3.4.jar", "PK not a jar")
+        .jar("hadoop-client-runtime-3.3.4.jar", &[]);
     assert!(torn.error().contains("hadoop-client-api-3.3.4.jar"), "{}", torn.error());
 }

@@ -33,9 +33,13 @@ const MODULES: [&str; 18] = [
 
 /// The task that does an action, or that says why it cannot be done.
 pub(super) fn task(action: &Action, seen: &Observation, plan: &Plan) -> Task {
-    let made = if plan.hold.is_some() { Err(plan.status.message.clone()) } else { Scene::read(seen).map_err(|_| plan.status.message.clone()) };
+    let made = if plan.hold.is_some() {
+        Err(plan.status.message.clone())
+    } else {
+        Scene::read(seen).map_err(|_| plan.status.message.clone())
+    };
     let made = made.and_then(|scene| {
-        if !scene.logs_ready() {
+        if !scene.folders_ready() {
             return Err(scene.status().message);
         }
         match action.name.as_str() {
@@ -54,7 +58,9 @@ fn refusal(seen: &Observation, plan: &Plan, why: &str) -> Task {
         task.trees = vec!["charm".to_owned()];
         task.command = vec!["${tree:charm}/bin/spark".to_owned(), REFUSE.to_owned(), escaped(why)];
     } else {
-        task.command = ["/bin/sh", "-c", "echo \"cannot run the action: $0\" >&2; exit 1", &escaped(why)].map(ToOwned::to_owned).into();
+        task.command = ["/bin/sh", "-c", "echo \"cannot run the action: $0\" >&2; exit 1", &escaped(why)]
+            .map(ToOwned::to_owned)
+            .into();
     }
     task
 }
@@ -83,7 +89,8 @@ fn submit(scene: &Scene<'_>, action: &Action) -> Result<Task, String> {
     }
     let mut conf = Pairs::new();
     for item in texts(action.params.get("conf")) {
-        let (key, value) = item.split_once('=').ok_or_else(|| format!("parameter `conf`: `{item}` is not KEY=VALUE"))?;
+        let (key, value) =
+            item.split_once('=').ok_or_else(|| format!("parameter `conf`: `{item}` is not KEY=VALUE"))?;
         conf.insert(key.trim().to_owned(), value.trim().to_owned());
     }
     let mut command: Vec<String> =
@@ -91,7 +98,8 @@ fn submit(scene: &Scene<'_>, action: &Action) -> Result<Task, String> {
     command.push(escaped(app));
     command.push("--".to_owned());
     command.extend(driver(scene, &conf));
-    if let Some(class) = action.params.get("class").and_then(Value::as_str).filter(|class| !class.is_empty()) {
+    if let Some(class) = action.params.get("class").and_then(Value::as_str).filter(|class| !class.is_empty())
+    {
         command.extend(["--class".to_owned(), escaped(class)]);
     }
     command.push(APP.to_owned());
@@ -108,7 +116,10 @@ fn texts(value: Option<&Value>) -> Vec<String> {
 }
 
 fn no_python(scene: &Scene<'_>) -> String {
-    format!("there is no Python {} or later on this host; attach one as resource `python`", scene.spark.python_floor)
+    format!(
+        "there is no Python {} or later on this host; attach one as resource `python`",
+        scene.spark.python_floor
+    )
 }
 
 /// `spark-submit` without its two launchers: what they would do to the JVM from properties is done here.
@@ -122,10 +133,13 @@ fn driver(scene: &Scene<'_>, conf: &Pairs) -> Vec<String> {
     command.push(format!("-Xmx{heap}"));
     command.extend(scene.config.jvm.driver.iter().map(|option| escaped(option)));
     for key in ["spark.driver.defaultJavaOptions", "spark.driver.extraJavaOptions"] {
-        command.extend(known(key).into_iter().flat_map(|options| options.split_whitespace()).map(ToOwned::to_owned));
+        command.extend(
+            known(key).into_iter().flat_map(|options| options.split_whitespace()).map(ToOwned::to_owned),
+        );
     }
     let own = services::classpath(scene, "driver");
-    let classpath = known("spark.driver.extraClassPath").map_or_else(|| own.clone(), |extra| format!("{extra}:{own}"));
+    let classpath =
+        known("spark.driver.extraClassPath").map_or_else(|| own.clone(), |extra| format!("{extra}:{own}"));
     command.extend(["-cp".to_owned(), classpath, "org.apache.spark.deploy.SparkSubmit".to_owned()]);
     for (key, value) in conf {
         command.extend(["--conf".to_owned(), format!("{}={}", escaped(key), escaped(value))]);

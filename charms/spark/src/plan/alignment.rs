@@ -45,7 +45,10 @@ pub(super) fn align(
     let Some(hdfs) = hdfs else {
         if spark.shape == Shape::Provided {
             let fix = format!("stoker integrate {} hadoop", seen.app);
-            return Err(Stuck::blocked("this Spark build has no Hadoop client of its own: relate it to an HDFS", fix));
+            return Err(Stuck::blocked(
+                "this Spark build has no Hadoop client of its own: relate it to an HDFS",
+                fix,
+            ));
         }
         return Ok(Alignment {
             keep: Keep::Shipped,
@@ -119,7 +122,7 @@ pub(super) fn align(
         memory.insert("proven".to_owned(), key.clone());
     }
     let worth = decision.keep != Keep::Shipped || !decision.level.in_line();
-    let proof = (worth && (evidence == Evidence::Run || (hdfs.ready && hdfs.made))).then_some(key);
+    let proof = (worth && (evidence == Evidence::Run || (hdfs.ready && hdfs.own_made))).then_some(key);
     Ok(Alignment::new(decision, spark, hdfs, python, evidence, memory, proof))
 }
 
@@ -227,7 +230,11 @@ impl Alignment {
                     tree.drop.clone_from(&spark.client_jars);
                     tree.take = ["api", "runtime"]
                         .map(|part| format!("hadoop-client-{part}-{}.jar", client.version))
-                        .map(|jar| Take { from: from.clone(), path: format!("share/hadoop/client/{jar}"), to: format!("jars/{jar}") })
+                        .map(|jar| Take {
+                            from: from.clone(),
+                            path: format!("share/hadoop/client/{jar}"),
+                            to: format!("jars/{jar}"),
+                        })
                         .into();
                 }
             }
@@ -245,13 +252,16 @@ impl Alignment {
     pub(super) fn provided_classpath(&self) -> Option<String> {
         let share = "${tree:hadoop}/share/hadoop";
         matches!(self.keep, Keep::Provide(_)).then(|| {
-            ["common/*", "common/lib/*", "hdfs/*", "hdfs/lib/*"].map(|part| format!("{share}/{part}")).join(":")
+            ["common/*", "common/lib/*", "hdfs/*", "hdfs/lib/*"]
+                .map(|part| format!("{share}/{part}"))
+                .join(":")
         })
     }
 
     /// Names of the trees that Spark's processes need.
     pub(super) fn tree_names(&self) -> Vec<String> {
-        let names: &[&str] = if matches!(self.keep, Keep::Provide(_)) { &["spark", "hadoop"] } else { &["spark"] };
+        let names: &[&str] =
+            if matches!(self.keep, Keep::Provide(_)) { &["spark", "hadoop"] } else { &["spark"] };
         names.iter().map(|name| (*name).to_owned()).collect()
     }
 
@@ -260,10 +270,16 @@ impl Alignment {
         let Some(key) = &self.proof else { return BTreeMap::new() };
         let folder = scene.config.canary_folder.clone();
         let folder = folder.unwrap_or_else(|| format!("/user/{}/.stoker-canary", scene.system_user()));
-        let mut classpath = vec!["${tree:charm}/lib/canary".to_owned(), "${file:hadoop}".to_owned(), "${tree:spark}/jars/*".to_owned()];
+        let mut classpath = vec![
+            "${tree:charm}/lib/canary".to_owned(),
+            "${file:hadoop}".to_owned(),
+            "${tree:spark}/jars/*".to_owned(),
+        ];
         classpath.extend(self.provided_classpath());
         let mut command = vec![format!("{}/bin/java", scene.java.home)];
-        command.extend(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx256m", "-cp"].map(ToOwned::to_owned));
+        command.extend(
+            ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx256m", "-cp"].map(ToOwned::to_owned),
+        );
         command.extend([classpath.join(":"), "StokerCanary".to_owned(), folder]);
         let mut trees = self.tree_names();
         trees.push("charm".to_owned());
@@ -284,7 +300,13 @@ impl Alignment {
 }
 
 /// Workload by workload, with the evidence.
-fn works(decision: &Decision, spark: &Spark, client: &str, evidence: Evidence, python: bool) -> BTreeMap<String, Work> {
+fn works(
+    decision: &Decision,
+    spark: &Spark,
+    client: &str,
+    evidence: Evidence,
+    python: bool,
+) -> BTreeMap<String, Work> {
     let work = |ok: bool, by: &str| Work { ok, by: by.to_owned() };
     let plain = match evidence {
         Evidence::Read => work(decision.level <= Level::CrossMajor, "read"),
@@ -302,7 +324,10 @@ fn works(decision: &Decision, spark: &Spark, client: &str, evidence: Evidence, p
         ("s3a".to_owned(), work(spark.aws.as_deref() == Some(client), "read")),
     ]);
     if spark.yarn {
-        works.insert("yarn".to_owned(), work(decision.keep == Keep::Shipped && decision.level.in_line(), "read"));
+        works.insert(
+            "yarn".to_owned(),
+            work(decision.keep == Keep::Shipped && decision.level.in_line(), "read"),
+        );
     }
     works
 }

@@ -35,7 +35,8 @@ pub(super) struct Cluster {
 impl Cluster {
     /// Who does what. The master's unit is chosen once, by the leader, and again only when that unit is gone.
     pub(super) fn read(seen: &Observation, config: &Config) -> Result<Self, Stuck> {
-        let remembered = seen.state.app.get(MASTER).filter(|unit| seen.units.contains(unit) || **unit == seen.unit);
+        let remembered =
+            seen.state.app.get(MASTER).filter(|unit| seen.units.contains(unit) || **unit == seen.unit);
         let master = match remembered {
             Some(unit) => unit.clone(),
             None if seen.leader => seen.unit.clone(),
@@ -48,11 +49,13 @@ impl Cluster {
             if here {
                 return Ok(own.to_owned());
             }
-            told(&master, key).ok_or_else(|| Stuck::waiting(format!("waiting for {master} to tell the master's address")))
+            told(&master, key)
+                .ok_or_else(|| Stuck::waiting(format!("waiting for {master} to tell the master's address")))
         };
         let size = Size::of(seen, config, here);
         let others = members.iter().flat_map(|r| &r.units).filter(|(unit, _)| seen.units.contains(unit));
-        let cores = others.filter_map(|(_, bag)| bag.get("cores")?.parse::<u64>().ok()).sum::<u64>() + size.cores;
+        let cores =
+            others.filter_map(|(_, bag)| bag.get("cores")?.parse::<u64>().ok()).sum::<u64>() + size.cores;
         Ok(Self {
             url: address("master", "spark://${address:default}:${port:master}")?,
             ui: address("ui", "http://${address:default}:${port:master-ui}")?,
@@ -97,7 +100,8 @@ impl Size {
     fn of(seen: &Observation, config: &Config, master: bool) -> Self {
         let grant = seen.host.grant;
         let whole = |bytes: u64| bytes / MIB * MIB;
-        let history = config.history_memory.unwrap_or_else(|| whole(grant.memory / 8).clamp(512 * MIB, 4096 * MIB));
+        let history =
+            config.history_memory.unwrap_or_else(|| whole(grant.memory / 8).clamp(512 * MIB, 4096 * MIB));
         let daemons = config.daemon_memory + if master { config.daemon_memory + history } else { 0 };
         let left = (grant.memory / 10 * 9).saturating_sub(daemons);
         Self {

@@ -14,7 +14,10 @@ pub(super) fn files(scene: &Scene<'_>) -> BTreeMap<String, File> {
     let mut files = BTreeMap::new();
     let mut add = |name: String, text: String| {
         let mode = if text.contains("${secret:") { "0600" } else { "0640" };
-        files.insert(name, File { text, mode: Some(mode.to_owned()), user: Some(USER.to_owned()), live: false });
+        files.insert(
+            name,
+            File { text, mode: Some(mode.to_owned()), user: Some(USER.to_owned()), live: false },
+        );
     };
     let (log_name, log_text) = log4j(scene);
     let mut folder = |name: &str, properties: &Pairs| {
@@ -35,7 +38,7 @@ pub(super) fn files(scene: &Scene<'_>) -> BTreeMap<String, File> {
 pub(super) fn core_site(scene: &Scene<'_>) -> Pairs {
     let mut all = Pairs::new();
     match &scene.hdfs {
-        Some(hdfs) => over(&mut all, &hdfs.core_site),
+        Some(hdfs) => over(&mut all, &hdfs.sites.core_site),
         None => over(&mut all, &Pairs::from([("fs.defaultFS".to_owned(), "file:///".to_owned())])),
     }
     over(&mut all, &scene.config.core_site);
@@ -46,7 +49,7 @@ pub(super) fn core_site(scene: &Scene<'_>) -> Pairs {
 pub(super) fn hdfs_site(scene: &Scene<'_>) -> Pairs {
     let mut all = Pairs::new();
     if let Some(hdfs) = &scene.hdfs {
-        over(&mut all, &hdfs.hdfs_site);
+        over(&mut all, &hdfs.sites.hdfs_site);
     }
     over(&mut all, &scene.config.hdfs_site);
     all

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use stoker_charm::ids::Digest;
 use stoker_charm::observation::{Life, Observation, Relation};
 use stoker_charm::plan::Published;
@@ -19,14 +19,16 @@ pub(super) struct Hdfs<'a> {
     pub(super) server: Client,
     /// Whether it can be written to.
     pub(super) ready: bool,
-    /// Whether the folders asked for are there.
+    /// Whether all folders asked for are there.
     pub(super) made: bool,
+    /// Whether those of Spark itself are there: they are part of whatever was asked for and made before.
+    pub(super) own_made: bool,
     /// The folders asked for, as published.
     dirs: String,
+    /// Whether its client configuration is known. Its version comes first: the master starts meanwhile.
+    pub(super) configured: bool,
     /// Client configuration.
-    pub(super) core_site: Pairs,
-    /// Likewise.
-    pub(super) hdfs_site: Pairs,
+    pub(super) sites: Sites,
 }
 
 /// A folder to be made.
@@ -38,48 +40,63 @@ struct Folder {
     mode: String,
 }
 
-#[derive(Debug, Default, serde::Deserialize)]
+/// Hadoop's client configuration.
+#[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
-struct Sites {
-    core_site: Pairs,
-    hdfs_site: Pairs,
+pub(super) struct Sites {
+    /// core-site.xml.
+    pub(super) core_site: Pairs,
+    /// hdfs-site.xml.
+    pub(super) hdfs_site: Pairs,
 }
 
 impl<'a> Hdfs<'a> {
     /// The related HDFS, if any. Its version and build have to be known before anything is decided.
     pub(super) fn of(seen: &'a Observation) -> Result<Option<Self>, Stuck> {
-        let Some(relation) = seen.relations.iter().find(|r| r.endpoint == "hdfs" && r.life == Life::Alive) else {
+        let Some(relation) = seen
+            .relations
+            .iter()
+            .filter(|r| r.endpoint == "hdfs" && r.life == Life::Alive)
+            .min_by_key(|r| r.id)
+        else {
             return Ok(None);
         };
         let told = |key: &str| relation.app.get(key).filter(|value| !value.is_empty());
-        let (Some(version), Some(build), Some(config)) = (told("version"), told("build"), told("config")) else {
+        let (Some(version), Some(build)) = (told("version"), told("build")) else {
             return Err(Stuck::waiting(format!("waiting for {} to tell its version", relation.remote)));
         };
         if build.parse::<Digest>().is_err() {
             return Err(Stuck::waiting(format!("{} tells `{build}`, which is no build", relation.remote)));
         }
-        let sites: Sites = serde_json::from_str(config)
-            .map_err(|_| Stuck::waiting(format!("{} tells a configuration that cannot be read", relation.remote)))?;
+        let sites: Option<Sites> =
+            told("config").map(|config| serde_json::from_str(config)).transpose().map_err(|_| {
+                Stuck::waiting(format!("{} tells a configuration that cannot be read", relation.remote))
+            })?;
         let dirs = dirs(seen);
         Ok(Some(Self {
             relation,
             server: Client { version: version.clone(), build: build.clone() },
-            ready: told("ready").is_some_and(|ready| ready == "true"),
+            configured: sites.is_some(),
+            ready: sites.is_some() && told("ready").is_some_and(|ready| ready == "true"),
             made: told("made").is_some_and(|made| *made == Digest::of(dirs.as_bytes()).to_string()),
+            own_made: told("made").is_some(),
             dirs,
-            core_site: sites.core_site,
-            hdfs_site: sites.hdfs_site,
+            sites: sites.unwrap_or_default(),
         }))
     }
 
     /// What tells this HDFS from another of the same build.
     pub(super) fn identity(&self) -> &str {
-        self.relation.app.get("cluster-id").or_else(|| self.relation.app.get("nameservice")).map_or("", String::as_str)
+        self.relation
+            .app
+            .get("cluster-id")
+            .or_else(|| self.relation.app.get("nameservice"))
+            .map_or("", String::as_str)
     }
 
     /// The URI of a path.
     pub(super) fn uri(&self, path: &str) -> String {
-        let root = self.relation.app.get("default-fs").or_else(|| self.core_site.get("fs.defaultFS"));
+        let root = self.relation.app.get("default-fs").or_else(|| self.sites.core_site.get("fs.defaultFS"));
         format!("{}{path}", root.map_or("", |root| root.trim_end_matches('/')))
     }
 
@@ -107,7 +124,12 @@ pub(super) fn warehouse(app: &str) -> String {
 fn dirs(seen: &Observation) -> String {
     let user = seen.users.get(super::USER).map_or(super::USER, String::as_str);
     let folder = |path: String, owner: &str, mode: &str| {
-        let folder = Folder { owner: owner.to_owned(), group: owner.to_owned(), mode: mode.to_owned(), path: path.clone() };
+        let folder = Folder {
+            owner: owner.to_owned(),
+            group: owner.to_owned(),
+            mode: mode.to_owned(),
+            path: path.clone(),
+        };
         (path, folder)
     };
     let mut all = BTreeMap::from([

@@ -23,18 +23,22 @@ pub(super) struct Notebook<'a> {
 /// The related notebooks, by rising relation id.
 pub(super) fn of(seen: &Observation) -> Vec<Notebook<'_>> {
     let relations = seen.relations.iter().filter(|r| r.endpoint == "spark" && r.life == Life::Alive);
-    relations
+    let mut all: Vec<Notebook<'_>> = relations
         .map(|relation| Notebook {
             user: relation.app.get("user").map(String::as_str).filter(|user| is_user(user)),
             python: relation.app.get("python").and_then(|digest| digest.parse().ok()),
             relation,
         })
-        .collect()
+        .collect();
+    all.sort_by_key(|notebook| notebook.relation.id);
+    all
 }
 
 /// Whether it can be part of an HDFS path as it is.
 fn is_user(name: &str) -> bool {
-    !name.is_empty() && !name.starts_with('.') && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b))
+    !name.is_empty()
+        && !name.starts_with('.')
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b))
 }
 
 impl Notebook<'_> {
@@ -53,11 +57,12 @@ impl Notebook<'_> {
             ("build".to_owned(), "${tree:spark}".to_owned()),
             ("hadoop".to_owned(), scene.alignment.client_version.clone()),
             ("java".to_owned(), scene.java.version.to_string()),
-            ("ready".to_owned(), scene.logs_ready().to_string()),
+            ("ready".to_owned(), scene.folders_ready().to_string()),
             ("defaults".to_owned(), text(&defaults::notebook(scene))),
             (
                 "config".to_owned(),
-                json!({"core-site": files::core_site(scene), "hdfs-site": files::hdfs_site(scene)}).to_string(),
+                json!({"core-site": files::core_site(scene), "hdfs-site": files::hdfs_site(scene)})
+                    .to_string(),
             ),
         ]);
         if let Some(python) = scene.python.as_ref().filter(|p| !p.minor.is_empty()) {
@@ -66,7 +71,8 @@ impl Notebook<'_> {
         if let Some(secret) = scene.seen.secrets.get(SECRET) {
             app.insert("auth".to_owned(), secret.clone());
         }
-        let ready = self.python.as_ref().map(|_| ("python-ready".to_owned(), format!("${{tree:{}}}", self.tree())));
+        let ready =
+            self.python.as_ref().map(|_| ("python-ready".to_owned(), format!("${{tree:{}}}", self.tree())));
         Published { app, unit: ready.into_iter().collect() }
     }
 }

@@ -21,7 +21,11 @@ pub(super) struct Python {
 /// The resource's, else a related notebook's, else the host's newest that the build was released for, else the
 /// host's newest that it accepts.
 pub(super) fn choose(seen: &Observation, spark: &Spark, notebooks: &[Notebook<'_>]) -> Option<Python> {
-    let tree = |name: String, minor: String| Python { path: format!("${{tree:{name}}}/bin/python3"), tree: Some(name), minor };
+    let tree = |name: String, minor: String| Python {
+        path: format!("${{tree:{name}}}/bin/python3"),
+        tree: Some(name),
+        minor,
+    };
     if let Some(resource) = seen.resources.get("python") {
         let version = match resource.facts.details.get("python").and_then(Value::as_str) {
             Some(version) => version,
@@ -34,7 +38,8 @@ pub(super) fn choose(seen: &Observation, spark: &Spark, notebooks: &[Notebook<'_
     }
     let floor = number(&spark.python_floor).unwrap_or((3, 0));
     let accepted = || seen.host.python.iter().filter(|p| number(&p.version).is_some_and(|v| v >= floor));
-    let tested = accepted().filter(|p| spark.pythons.contains(&minor(&p.version))).max_by_key(|p| number(&p.version));
+    let tested =
+        accepted().filter(|p| spark.pythons.contains(&minor(&p.version))).max_by_key(|p| number(&p.version));
     let any = || accepted().max_by_key(|p| number(&p.version));
     tested.or_else(any).map(|p| Python { path: p.path.clone(), tree: None, minor: minor(&p.version) })
 }

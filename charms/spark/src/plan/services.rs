@@ -11,15 +11,20 @@ use super::defaults::mebibytes;
 use super::{SECRET, Scene, USER};
 
 /// Daemons live long and compute little: a small compiler and collector start fastest and take the least.
-const DAEMON_FLAGS: [&str; 3] = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError"];
+const DAEMON_FLAGS: [&str; 3] =
+    ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError"];
 
 /// All services of the unit.
 pub(super) fn services(scene: &Scene<'_>) -> BTreeMap<String, Service> {
-    let mut services = BTreeMap::from([("worker".to_owned(), worker(scene))]);
+    let mut services = BTreeMap::new();
+    // What runs programs has to know the HDFS from its start; the master does not care.
+    if scene.configured() {
+        services.insert("worker".to_owned(), worker(scene));
+    }
     if scene.cluster.master_here() {
         services.insert("master".to_owned(), master(scene));
         // Its folder has to be there before it starts.
-        if scene.logs_ready() {
+        if scene.own_folders() {
             services.insert("history".to_owned(), history(scene));
         }
     }
@@ -27,15 +32,21 @@ pub(super) fn services(scene: &Scene<'_>) -> BTreeMap<String, Service> {
 }
 
 fn master(scene: &Scene<'_>) -> Service {
-    let mut service = daemon(scene, "daemon", scene.config.daemon_memory, &scene.config.jvm.master, &[
-        "org.apache.spark.deploy.master.Master",
-        "--host",
-        "${address:default}",
-        "--port",
-        "${port:master}",
-        "--webui-port",
-        "${port:master-ui}",
-    ]);
+    let mut service = daemon(
+        scene,
+        "daemon",
+        scene.config.daemon_memory,
+        &scene.config.jvm.master,
+        &[
+            "org.apache.spark.deploy.master.Master",
+            "--host",
+            "${address:default}",
+            "--port",
+            "${port:master}",
+            "--webui-port",
+            "${port:master-ui}",
+        ],
+    );
     let page = "http://${address:default}:${port:master-ui}/json/";
     service.ports = names(&["master", "master-ui"]);
     service.dirs = names(&["home"]);
@@ -46,22 +57,28 @@ fn master(scene: &Scene<'_>) -> Service {
 
 fn worker(scene: &Scene<'_>) -> Service {
     let (cores, memory) = (scene.cluster.worker_cores.to_string(), mebibytes(scene.cluster.worker_memory));
-    let mut service = daemon(scene, "daemon", scene.config.daemon_memory, &scene.config.jvm.worker, &[
-        "org.apache.spark.deploy.worker.Worker",
-        "--host",
-        "${address:default}",
-        "--port",
-        "${port:worker}",
-        "--webui-port",
-        "${port:worker-ui}",
-        "-c",
-        &cores,
-        "-m",
-        &memory,
-        "-d",
-        "${dir:work}",
-        &scene.cluster.url,
-    ]);
+    let mut service = daemon(
+        scene,
+        "daemon",
+        scene.config.daemon_memory,
+        &scene.config.jvm.worker,
+        &[
+            "org.apache.spark.deploy.worker.Worker",
+            "--host",
+            "${address:default}",
+            "--port",
+            "${port:worker}",
+            "--webui-port",
+            "${port:worker-ui}",
+            "-c",
+            &cores,
+            "-m",
+            &memory,
+            "-d",
+            "${dir:work}",
+            &scene.cluster.url,
+        ],
+    );
     let page = "http://${address:default}:${port:worker-ui}/json/";
     service.env.insert("SPARK_WORKER_DIR".to_owned(), "${dir:work}".to_owned());
     service.env.insert("SPARK_LOCAL_DIRS".to_owned(), "${dir:local}".to_owned());
@@ -70,7 +87,8 @@ fn worker(scene: &Scene<'_>) -> Service {
     service.dirs = names(&["home", "work", "local"]);
     service.ports = names(&["worker", "worker-ui"]);
     // Executors run the Python of the notebook that they work for; a new notebook is no reason to stop them.
-    service.follows = scene.notebooks.iter().filter(|n| n.python.is_some()).map(|n| format!("tree:{}", n.tree())).collect();
+    service.follows =
+        scene.notebooks.iter().filter(|n| n.python.is_some()).map(|n| format!("tree:{}", n.tree())).collect();
     if scene.seen.resources.contains_key("python") {
         service.follows.push("tree:python".to_owned());
     }
@@ -85,9 +103,13 @@ fn worker(scene: &Scene<'_>) -> Service {
 }
 
 fn history(scene: &Scene<'_>) -> Service {
-    let mut service = daemon(scene, "history", scene.cluster.history_memory, &scene.config.jvm.history, &[
-        "org.apache.spark.deploy.history.HistoryServer",
-    ]);
+    let mut service = daemon(
+        scene,
+        "history",
+        scene.cluster.history_memory,
+        &scene.config.jvm.history,
+        &["org.apache.spark.deploy.history.HistoryServer"],
+    );
     service.env.insert("HADOOP_CONF_DIR".to_owned(), "${file:hadoop}".to_owned());
     service.files.push("hadoop".to_owned());
     service.dirs = names(&["home", "history", "events"]);

@@ -1,6 +1,6 @@
 //! Plans of units that cannot go on: all that was applied stays, what was published stays, the status says why.
 
-use stoker_charm::observation::Observation;
+use stoker_charm::observation::{Bag, Observation, Relation};
 use stoker_charm::plan::{FORMAT, Plan, Published};
 use stoker_charm::status::{State, Status};
 
@@ -21,9 +21,7 @@ impl Stuck {
 
     /// The plan: hold, keep what was remembered and published.
     pub(super) fn plan(self, seen: &Observation) -> Plan {
-        let published = seen.relations.iter().map(|relation| {
-            (relation.id.to_string(), Published { app: relation.ours.app.clone(), unit: relation.ours.unit.clone() })
-        });
+        let published = seen.relations.iter().map(|relation| (relation.id.to_string(), published(relation)));
         Plan {
             format: FORMAT,
             version: seen.resources.get("spark").map(|r| r.facts.version.clone()).unwrap_or_default(),
@@ -35,4 +33,11 @@ impl Stuck {
             ..Plan::default()
         }
     }
+}
+
+/// What we have published in a relation, as a plan says it.
+pub(super) fn published(relation: &Relation) -> Published {
+    let escaped =
+        |bag: &Bag| bag.iter().map(|(key, value)| (key.clone(), super::defaults::escaped(value))).collect();
+    Published { app: escaped(&relation.ours.app), unit: escaped(&relation.ours.unit) }
 }

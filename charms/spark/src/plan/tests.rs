@@ -1,0 +1,422 @@
+//! Observations in, plans out.
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use stoker_charm::ids::Digest;
+
+use super::*;
+
+fn digest(name: &str) -> String {
+    Digest::of(name.as_bytes()).to_string()
+}
+
+/// A unit that leads, on a host with Java 17 and 25.
+fn alone() -> Value {
+    json!({
+        "format": 1, "app": "spark", "unit": "spark/0", "units": ["spark/0"], "leader": true, "release": 1,
+        "charm": digest("charm"), "users": {"spark": "stoker-spark"}, "config": {},
+        "host": {"cores": 8, "memory": 64_u64 << 30, "grant": {"cores": 4, "memory": 8_u64 << 30},
+            "addresses": {"default": "10.0.0.5"}, "java": [{"home": "/jdk25", "version": 25}, {"home": "/jdk17", "version": 17}],
+            "python": [{"path": "/opt/python3.13", "version": "3.13"}, {"path": "/usr/bin/python3", "version": "3.11"}]},
+        "resources": {"spark": {"revision": 1, "build": digest("spark"), "facts": {
+            "product": "spark", "version": "3.5.9", "shape": "shaded",
+            "requires": {"java": ">=8", "python": ">=3.8"}, "provides": {"hadoop-client": "3.3.4", "scala": "2.12.18"},
+            "details": {"java-floor": 8, "scala-binary": "2.12", "log4j": 2, "python": ["3.8", "3.11"], "yarn": true,
+                "client-jars": ["jars/hadoop-client-api-3.3.4.jar", "jars/hadoop-client-runtime-3.3.4.jar"]}}}},
+        "relations": [], "secrets": {"auth": "secret:abc"}
+    })
+}
+
+/// Related to an HDFS of this version that is ready.
+fn related(version: &str) -> Value {
+    let mut seen = alone();
+    let config = json!({"core-site": {"fs.defaultFS": "hdfs://ns"}, "hdfs-site": {"dfs.nameservices": "ns"}});
+    seen["relations"] = json!([{"id": 4, "endpoint": "hdfs", "interface": "hdfs", "remote": "hadoop", "life": "alive",
+        "app": {"version": version, "build": digest(version), "default-fs": "hdfs://ns", "cluster-id": "CID-1",
+            "config": config.to_string(), "ready": "true"}}]);
+    answer_dirs(&mut seen);
+    seen
+}
+
+/// The HDFS makes the folders that it is asked for.
+fn answer_dirs(seen: &mut Value) {
+    let dirs = planned(seen).relations["4"].app["dirs"].clone();
+    seen["relations"][0]["app"]["made"] = json!(digest(&dirs));
+}
+
+fn notebook(id: u64) -> Value {
+    json!({"id": id, "endpoint": "spark", "interface": "spark", "remote": "jupyter", "life": "alive",
+        "app": {"python": digest("python"), "user": "stoker-jupyter"}})
+}
+
+/// The plan, checked as the agent checks it.
+fn planned(seen: &Value) -> Plan {
+    let seen: Observation = serde_json::from_value(seen.clone()).unwrap();
+    let plan = plan(&seen).unwrap();
+    let text = serde_json::to_vec(&plan).unwrap();
+    stoker_charm::plan::parse(&text, &seen).unwrap_or_else(|e| panic!("{e}"))
+}
+
+fn text<'a>(plan: &'a Plan, file: &str) -> &'a str {
+    &plan.files[file].text
+}
+
+#[test]
+fn a_cluster_of_its_own() {
+    let plan = planned(&alone());
+    assert_eq!(plan.status.state, State::Active, "{:?}", plan.status);
+    assert_eq!(plan.services.keys().collect::<Vec<_>>(), ["history", "master", "worker"]);
+    assert_eq!(plan.services["worker"].needs, ["master"]);
+    assert!(plan.services["master"].command[0].starts_with("/jdk17/"), "25 is not for Spark 3.5");
+    assert!(plan.trees["spark"].take.is_empty() && plan.tasks.is_empty() && plan.verdicts.is_empty());
+    assert_eq!(plan.state.app["master"], "spark/0");
+    // 8 GiB less a tenth, two daemons of 512 MiB and a history server of 1 GiB.
+    let worker = plan.services["worker"].command.join(" ");
+    assert!(worker.contains("-c 4 -m 5324m"), "{worker}");
+    assert!(text(&plan, "driver/spark-defaults.conf").contains("spark.cores.max 2\n"));
+    assert!(text(&plan, "history/spark-defaults.conf").contains("logDirectory file://${dir:events}"));
+}
+
+#[test]
+fn an_hdfs_of_another_minor_swaps_the_two_client_jars() {
+    let plan = planned(&related("3.4.1"));
+    let tree = &plan.trees["spark"];
+    assert_eq!(tree.drop, ["jars/hadoop-client-api-3.3.4.jar", "jars/hadoop-client-runtime-3.3.4.jar"]);
+    let taken: Vec<_> =
+        tree.take.iter().map(|t| (t.path.as_str(), t.to.as_str(), t.from.to_string())).collect();
+    assert_eq!(
+        taken,
+        [
+            (
+                "share/hadoop/client/hadoop-client-api-3.4.1.jar",
+                "jars/hadoop-client-api-3.4.1.jar",
+                digest("3.4.1")
+            ),
+            (
+                "share/hadoop/client/hadoop-client-runtime-3.4.1.jar",
+                "jars/hadoop-client-runtime-3.4.1.jar",
+                digest("3.4.1")
+            ),
+        ]
+    );
+    let canary = &plan.tasks["canary"];
+    assert_eq!((canary.when.as_deref(), canary.once.as_deref()), (Some("before-move"), Some("app")));
+    assert_eq!(canary.command.last().unwrap(), "/user/stoker-spark/.stoker-canary");
+    assert_eq!((plan.verdicts[0].level.as_str(), plan.verdicts[0].relation), ("exact", Some(4)));
+    assert_eq!(plan.state.app["client-version"], "3.4.1");
+    assert_eq!(plan.relations["4"].unit["client"], "3.4.1");
+    assert!(text(&plan, "driver/spark-defaults.conf").contains("spark.eventLog.dir hdfs://ns/spark-logs\n"));
+    assert!(text(&plan, "hadoop/core-site.xml").contains("hdfs://ns"));
+    assert!(
+        !plan.services["master"].files.contains(&"hadoop".to_owned()),
+        "the master does not depend on the HDFS"
+    );
+}
+
+#[test]
+fn a_done_canary_is_evidence_and_is_remembered() {
+    let mut seen = related("3.4.1");
+    let first = planned(&seen);
+    assert_eq!(first.verdicts[0].works["files"].by, "read");
+    let key = first.tasks["canary"].key.clone().unwrap();
+    seen["tasks"] = json!({"canary": {"key": key, "state": "done", "exit": 0, "result": {"ok": true}}});
+    let proven = planned(&seen);
+    assert_eq!(proven.verdicts[0].works["files"].by, "run");
+    seen["state"] = json!({"app": proven.state.app});
+    seen["tasks"] = json!({});
+    seen["relations"][0]["app"]["ready"] = json!("false");
+    let later = planned(&seen);
+    assert_eq!(
+        (&later.tasks, &later.verdicts),
+        (&proven.tasks, &proven.verdicts),
+        "an HDFS that restarts changes nothing"
+    );
+}
+
+#[test]
+fn a_bad_canary_keeps_the_shipped_client_under_auto_and_blocks_under_exact() {
+    let mut seen = related("3.4.1");
+    let key = planned(&seen).tasks["canary"].key.clone().unwrap();
+    seen["tasks"] = json!({"canary": {"key": key, "state": "bad", "exit": 1, "result": {"reason": "IllegalAccessError: x"}}});
+    let kept = planned(&seen);
+    assert!(kept.trees["spark"].take.is_empty());
+    assert_eq!((kept.status.state, kept.verdicts[0].level.as_str()), (State::Active, "older-client"));
+    assert!(
+        kept.status.message.contains("IllegalAccessError: x") && kept.status.fix.contains("exact"),
+        "{:?}",
+        kept.status
+    );
+    // The refusal outlives the task, and what is kept is tried as well, holding nothing back.
+    seen["state"] = json!({"app": kept.state.app});
+    seen["tasks"] = json!({});
+    let again = planned(&seen);
+    assert_eq!((&again.trees, &again.verdicts, &again.state), (&kept.trees, &kept.verdicts, &kept.state));
+    assert_eq!(again.tasks["canary"].when, None);
+    // Another Spark build, another try.
+    seen["resources"]["spark"]["build"] = json!(digest("spark 2"));
+    assert_eq!(planned(&seen).trees["spark"].take.len(), 2);
+    seen["resources"]["spark"]["build"] = json!(digest("spark"));
+    seen["config"] = json!({"hadoop-alignment": "exact"});
+    assert_eq!(
+        planned(&seen).trees["spark"].take.len(),
+        2,
+        "exact still wants it: the agent shows the canary's evidence"
+    );
+}
+
+#[test]
+fn the_client_follows_the_hdfs_only_while_it_can_be_proven() {
+    let mut seen = related("3.4.1");
+    seen["state"] = json!({"app": planned(&seen).state.app});
+    seen["services"] = json!({"master": {"state": "ready"}, "worker": {"state": "ready"}});
+    let mut next = related("3.5.0");
+    for key in ["state", "services"] {
+        next[key] = seen[key].clone();
+    }
+    assert_eq!(planned(&next).state.app["client-version"], "3.5.0");
+    next["relations"][0]["app"]["ready"] = json!("false");
+    let waits = planned(&next);
+    assert!(waits.hold.is_some() && waits.state.app["client-version"] == "3.4.1", "{:?}", waits.status);
+    // Within the minor line the client in use stays.
+    let mut near = related("3.4.3");
+    near["state"] = seen["state"].clone();
+    let near = planned(&near);
+    assert_eq!(
+        (near.trees["spark"].take[0].from.to_string(), near.verdicts[0].level.as_str()),
+        (digest("3.4.1"), "same-minor")
+    );
+    // Without the HDFS, the shipped client.
+    seen["relations"] = json!([]);
+    let plain = planned(&seen);
+    assert!(plain.trees["spark"].take.is_empty() && !plain.state.app.contains_key("client-version"));
+}
+
+#[test]
+fn a_swap_needs_a_java_for_both() {
+    let mut seen = related("3.5.0");
+    seen["host"]["java"] = json!([{"home": "/jdk11", "version": 11}]);
+    let plan = planned(&seen);
+    assert!(
+        plan.trees["spark"].take.is_empty() && plan.verdicts[0].says.contains("no Java"),
+        "{:?}",
+        plan.verdicts
+    );
+    seen["host"]["java"] = json!([{"home": "/jdk25", "version": 25}]);
+    let stuck = planned(&seen);
+    assert_eq!((stuck.status.state, stuck.hold.is_some()), (State::Blocked, true));
+    assert!(
+        stuck.status.message.contains("found 25") && stuck.status.fix.contains("openjdk-17"),
+        "{:?}",
+        stuck.status
+    );
+}
+
+#[test]
+fn the_master_starts_before_the_hdfs_is_configured() {
+    let mut seen = related("3.4.1");
+    seen["relations"][0]["app"] = json!({});
+    assert!(planned(&seen).hold.is_some(), "nothing is decided without the version");
+    seen["relations"][0]["app"] = json!({"version": "3.4.1", "build": digest("3.4.1")});
+    let plan = planned(&seen);
+    assert_eq!(plan.services.keys().collect::<Vec<_>>(), ["master"]);
+    assert_eq!((plan.trees["spark"].take.len(), plan.status.state), (2, State::Waiting));
+    let whole = planned(&related("3.4.1"));
+    assert_eq!(plan.services["master"], whole.services["master"], "so that it is not restarted");
+}
+
+#[test]
+fn a_worker_elsewhere_follows() {
+    let mut seen = related("3.4.1");
+    let app = planned(&seen).state.app;
+    seen["leader"] = json!(false);
+    seen["unit"] = json!("spark/1");
+    seen["units"] = json!(["spark/0", "spark/1"]);
+    assert!(planned(&seen).hold.unwrap().contains("leader"));
+    seen["state"] = json!({"app": app});
+    assert!(planned(&seen).hold.unwrap().contains("spark/0"));
+    seen["relations"].as_array_mut().unwrap().push(json!({"id": 1, "endpoint": "members", "interface": "spark-members",
+        "remote": "spark", "life": "alive", "units": {"spark/0": {"master": "spark://10.0.0.4:7077", "ui": "http://10.0.0.4:8080",
+            "history": "http://10.0.0.4:18080", "cores": "12"}}}));
+    let plan = planned(&seen);
+    assert_eq!(plan.services.keys().collect::<Vec<_>>(), ["worker"]);
+    assert_eq!(plan.services["worker"].command.last().unwrap(), "spark://10.0.0.4:7077");
+    assert!(text(&plan, "driver/spark-defaults.conf").contains("spark.cores.max 8\n"), "half of 12 + 4");
+    assert_eq!((plan.trees["spark"].take.len(), plan.tasks.len()), (2, 0));
+    // The master's unit is gone: the leader chooses anew.
+    seen["units"] = json!(["spark/1"]);
+    seen["leader"] = json!(true);
+    assert_eq!(planned(&seen).state.app["master"], "spark/1");
+}
+
+#[test]
+fn a_notebook_gets_all_that_its_drivers_need() {
+    let mut seen = related("3.4.1");
+    seen["relations"].as_array_mut().unwrap().push(notebook(7));
+    let plan = planned(&seen);
+    let told = &plan.relations["7"];
+    assert_eq!((told.app["auth"].as_str(), told.app["build"].as_str()), ("secret:abc", "${tree:spark}"));
+    assert_eq!((told.app["hadoop"].as_str(), told.app["java"].as_str()), ("3.4.1", "17"));
+    let defaults: Value = serde_json::from_str(&told.app["defaults"]).unwrap();
+    assert_eq!(
+        (&defaults["spark.cores.max"], &defaults["spark.authenticate"]),
+        (&json!("2"), &json!("true"))
+    );
+    assert_eq!(defaults.get("spark.authenticate.secret"), None);
+    assert_eq!(told.unit["python-ready"], "${tree:python-n7}");
+    assert_eq!(plan.trees["python-n7"].base.to_string(), digest("python"));
+    assert_eq!(plan.services["worker"].follows, ["tree:python-n7"]);
+    assert_eq!(plan.secrets["auth"].grant, [7]);
+    assert!(plan.relations["4"].app["dirs"].contains("/user/stoker-jupyter"));
+    // New folders were asked for, so drivers have to wait until they are made.
+    assert_eq!(told.app["ready"], "false");
+    assert!(plan.services.contains_key("history"), "what was made before is still there");
+    let without = planned(&related("3.4.1"));
+    let changed = |plan: &Plan| {
+        let mut worker = plan.services["worker"].clone();
+        worker.follows.clear();
+        worker
+    };
+    assert_eq!(changed(&plan), changed(&without), "a notebook restarts no worker");
+    assert_eq!(plan.services["master"], without.services["master"]);
+}
+
+#[test]
+fn secrets_are_in_no_command_and_no_readable_file() {
+    let mut seen = related("3.4.1");
+    seen["action"] = json!({"name": "submit", "params": {"app": "/blob"}});
+    let plan = planned(&seen);
+    let commands = plan.services.values().map(|s| &s.command).chain(plan.action.iter().map(|a| &a.command));
+    assert!(!commands.flatten().any(|word| word.contains("${secret:")));
+    for (name, file) in &plan.files {
+        assert!(!file.text.contains("${secret:") || file.mode.as_deref() == Some("0600"), "{name}");
+    }
+    assert!(text(&plan, "driver/spark-defaults.conf").contains("spark.authenticate.secret ${secret:auth}"));
+    assert_eq!(plan.services["master"].env["_SPARK_AUTH_SECRET"], "${secret:auth}");
+}
+
+#[test]
+fn overrides_come_last_and_stay_text() {
+    let mut seen = related("3.4.1");
+    seen["config"] = json!({"spark-defaults": "spark.cores.max=7\nspark.x=${port:none}", "core-site": "fs.defaultFS=hdfs://other",
+        "log4j": "rootLogger.level=warn", "worker-options": "-Dw=1", "executor-options": "-De=1", "prefer-ports": ["master=7177"]});
+    let plan = planned(&seen);
+    let driver = text(&plan, "driver/spark-defaults.conf");
+    assert!(driver.contains("spark.cores.max 7\n") && driver.contains("spark.x $${port:none}\n"), "{driver}");
+    assert!(driver.contains("spark.executor.extraJavaOptions -De=1\n"));
+    assert!(text(&plan, "hadoop/core-site.xml").contains("hdfs://other"));
+    assert!(text(&plan, "daemon/log4j2.properties").contains("rootLogger.level=warn\n"));
+    assert!(plan.services["worker"].command.contains(&"-Dw=1".to_owned()));
+    assert_eq!(plan.ports["master"].prefer, 7177);
+    seen["config"] = json!({"spark-defaults": "nonsense"});
+    let stuck = planned(&seen);
+    assert!(stuck.hold.is_some() && stuck.status.message.contains("spark-defaults"), "{:?}", stuck.status);
+}
+
+#[test]
+fn actions_run_or_say_why_not() {
+    let command = |seen: &Value| planned(seen).action.unwrap().command.join(" ");
+    let mut seen = related("3.4.1");
+    seen["action"] = json!({"name": "run-pi", "params": {"n": "3"}});
+    assert!(command(&seen).ends_with("org.apache.spark.deploy.SparkSubmit ${tree:charm}/lib/pi.py 3"));
+    seen["action"] = json!({"name": "submit", "params": {"app": "/blob", "args": ["a b", "${port:x}"],
+        "conf": ["spark.driver.memory=3g", "spark.cores.max=1"], "class": "a.B"}});
+    let said = command(&seen);
+    assert!(
+        said.starts_with("${tree:charm}/bin/spark launch ${dir:jobs} /blob -- /jdk17/bin/java"),
+        "{said}"
+    );
+    assert!(said.contains(" -Xmx3g ") && said.contains("--conf spark.cores.max=1"), "{said}");
+    assert!(said.ends_with("--class a.B {app} a b $${port:x}"), "{said}");
+    seen["action"]["params"]["conf"] = json!(["spark.cores.max"]);
+    assert!(command(&seen).contains("refuse parameter `conf`"), "{}", command(&seen));
+    seen["action"] = json!({"name": "run-pi", "params": {"n": 0}});
+    assert!(command(&seen).contains("refuse parameter `n`"));
+    seen["relations"][0]["app"]["ready"] = json!("false");
+    assert!(command(&seen).contains("refuse waiting for hadoop"));
+    seen["resources"] = json!({});
+    assert!(command(&seen).contains("attach a Spark build"));
+}
+
+#[test]
+fn the_python_of_submitted_programs() {
+    let python = |seen: &Value| {
+        let mut seen = seen.clone();
+        seen["action"] = json!({"name": "run-pi", "params": {}});
+        planned(&seen).action.unwrap().env["PYSPARK_PYTHON"].clone()
+    };
+    let mut seen = alone();
+    assert_eq!(python(&seen), "/usr/bin/python3", "3.13 is newer, but 3.5 was not released for it");
+    seen["relations"] = json!([notebook(7)]);
+    assert_eq!(python(&seen), "${tree:python-n7}/bin/python3");
+    seen["resources"]["python"] =
+        json!({"revision": 1, "build": digest("own"), "facts": {"product": "python", "version": "3.11.2"}});
+    assert_eq!(python(&seen), "${tree:python}/bin/python3");
+}
+
+#[test]
+fn a_build_without_a_client_takes_the_hdfs_s() {
+    let mut seen = alone();
+    seen["resources"]["spark"]["facts"]["shape"] = json!("provided");
+    seen["resources"]["spark"]["facts"]["provides"] = json!({"scala": "2.12.18"});
+    assert_eq!(planned(&seen).status.state, State::Blocked);
+    let mut with = related("3.4.1");
+    with["resources"] = seen["resources"].clone();
+    let plan = planned(&with);
+    assert_eq!(plan.trees["hadoop"].base.to_string(), digest("3.4.1"));
+    assert!(
+        plan.services["worker"].env["SPARK_DIST_CLASSPATH"].contains("${tree:hadoop}/share/hadoop/hdfs/*")
+    );
+    assert_eq!(plan.services["worker"].trees, ["spark", "hadoop"]);
+}
+
+#[test]
+fn a_dying_unit_goes_when_its_applications_have_ended() {
+    let mut seen = alone();
+    seen["life"] = json!("dying");
+    assert!(planned(&seen).gone);
+    seen["services"] = json!({"master": {"state": "ready", "busy": {"applications": ["app-1"]}}});
+    let plan = planned(&seen);
+    assert_eq!((plan.gone, plan.status.state), (false, State::Waiting));
+}
+
+#[test]
+fn the_charms_description_is_valid() {
+    let charm = stoker_charm::charm::parse(include_str!("../../charm.toml")).unwrap();
+    assert_eq!(charm.resources["spark"].default.as_deref(), Some("recipe:3.5.9"));
+    assert_eq!(charm.layouts.len(), 2);
+}
+
+proptest! {
+    /// Whatever came first, equal worlds get equal plans: relations may stand in any order.
+    #[test]
+    fn the_order_of_relations_does_not_matter(order in Just(vec![4, 7, 9]).prop_shuffle()) {
+        let mut seen = related("3.4.1");
+        let relations = seen["relations"].as_array_mut().unwrap();
+        relations.extend([notebook(7), notebook(9)]);
+        let sorted = planned(&seen);
+        let all = seen["relations"].as_array().unwrap().clone();
+        let mut shuffled = seen.clone();
+        shuffled["relations"] = order.iter().map(|id| all.iter().find(|r| r["id"] == *id).unwrap().clone()).collect();
+        prop_assert_eq!(planned(&shuffled), sorted);
+    }
+
+    /// No observation of this shape makes it panic, and every plan is valid.
+    #[test]
+    fn any_relation_data_give_a_valid_plan(
+        version in "[0-9a-z.$:{}]{0,8}", ready in any::<bool>(), config in "[{}\":a-z]{0,12}", python in "[a-z0-9:]{0,8}",
+        user in "[a-z/. ]{0,8}", grant in 0_u64..(1 << 40), leader in any::<bool>(),
+    ) {
+        let mut seen = related("3.4.1");
+        seen["relations"][0]["app"]["version"] = json!(version);
+        seen["relations"][0]["app"]["ready"] = json!(ready.to_string());
+        if !config.is_empty() {
+            seen["relations"][0]["app"]["config"] = json!(config);
+        }
+        let mut notebook = notebook(7);
+        notebook["app"] = json!({"python": python, "user": user});
+        seen["relations"].as_array_mut().unwrap().push(notebook);
+        seen["host"]["grant"] = json!({"cores": grant % 64, "memory": grant});
+        seen["leader"] = json!(leader);
+        planned(&seen);
+    }
+}

@@ -47,21 +47,56 @@ fn policies() {
     for (name, case, keep, level) in [
         ("another minor: swap", PLAIN, swap("3.4.1"), "exact"),
         ("same minor: keep", Case { shipped: "3.4.3", ..PLAIN }, Keep::Shipped, "same-minor"),
-        ("already swapped, same minor: keep", Case { current: Some("3.4.1"), server: "3.4.3", ..PLAIN }, swap("3.4.1"), "same-minor"),
-        ("already swapped, new minor: swap", Case { current: Some("3.4.1"), server: "3.5.0", ..PLAIN }, swap("3.5.0"), "exact"),
-        ("back to the shipped minor", Case { current: Some("3.4.1"), server: "3.3.4", ..PLAIN }, Keep::Shipped, "exact"),
+        (
+            "already swapped, same minor: keep",
+            Case { current: Some("3.4.1"), server: "3.4.3", ..PLAIN },
+            swap("3.4.1"),
+            "same-minor",
+        ),
+        (
+            "already swapped, new minor: swap",
+            Case { current: Some("3.4.1"), server: "3.5.0", ..PLAIN },
+            swap("3.5.0"),
+            "exact",
+        ),
+        (
+            "back to the shipped minor",
+            Case { current: Some("3.4.1"), server: "3.3.4", ..PLAIN },
+            Keep::Shipped,
+            "exact",
+        ),
         ("newer client swaps down", Case { shipped: "3.5.0", ..PLAIN }, swap("3.4.1"), "exact"),
         ("exact within a minor", Case { policy: Exact, shipped: "3.4.3", ..PLAIN }, swap("3.4.1"), "exact"),
         ("exact as shipped", Case { policy: Exact, shipped: "3.4.1", ..PLAIN }, Keep::Shipped, "exact"),
-        ("exact tries a refused one again", Case { policy: Exact, refused: true, ..PLAIN }, swap("3.4.1"), "exact"),
+        (
+            "exact tries a refused one again",
+            Case { policy: Exact, refused: true, ..PLAIN },
+            swap("3.4.1"),
+            "exact",
+        ),
         ("shipped", Case { policy: Shipped, current: Some("3.4.1"), ..PLAIN }, Keep::Shipped, "older-client"),
         ("no Java for it", Case { java: false, ..PLAIN }, Keep::Shipped, "older-client"),
-        ("unshaded", Case { shape: Shape::Unshaded, shipped: "3.2.0", ..PLAIN }, Keep::Shipped, "older-client"),
+        (
+            "unshaded",
+            Case { shape: Shape::Unshaded, shipped: "3.2.0", ..PLAIN },
+            Keep::Shipped,
+            "older-client",
+        ),
         ("nothing to take", Case { server: "2.7.3", ..PLAIN }, Keep::Shipped, "cross-major"),
         ("unreadable", Case { server: "trunk", ..PLAIN }, Keep::Shipped, "unknown"),
         ("refused", Case { refused: true, ..PLAIN }, Keep::Shipped, "older-client"),
-        ("refused, the current one stays", Case { refused: true, current: Some("3.4.1"), server: "3.5.0", ..PLAIN }, swap("3.4.1"), "older-client"),
-        ("no client of its own", Case { shape: Shape::Provided, shipped: "", policy: Auto, ..PLAIN }, Keep::Provide(client("3.4.1")), "exact"),
+        (
+            "refused, the current one stays",
+            Case { refused: true, current: Some("3.4.1"), server: "3.5.0", ..PLAIN },
+            swap("3.4.1"),
+            "older-client",
+        ),
+        (
+            "no client of its own",
+            Case { shape: Shape::Provided, shipped: "", policy: Auto, ..PLAIN },
+            Keep::Provide(client("3.4.1")),
+            "exact",
+        ),
     ] {
         let said = answer(&case);
         assert_eq!((said.keep.clone(), said.level.word()), (keep, level), "{name}: {}", said.says);
@@ -71,7 +106,10 @@ fn policies() {
 #[test]
 fn what_is_not_aligned_says_why_and_how_to_mend_it() {
     let refused = answer(&Case { refused: true, ..PLAIN });
-    assert!(refused.says.contains("IllegalAccessError") && refused.fix.contains("hadoop-alignment"), "{refused:?}");
+    assert!(
+        refused.says.contains("IllegalAccessError") && refused.fix.contains("hadoop-alignment"),
+        "{refused:?}"
+    );
     let unshaded = answer(&Case { shape: Shape::Unshaded, shipped: "3.2.0", ..PLAIN });
     assert!(unshaded.fix.contains("built with Hadoop 3.4.1"), "{unshaded:?}");
 }
