@@ -96,7 +96,7 @@ impl<'a> Scene<'a> {
             app_status: None,
             verdicts: self.alignment.verdict.clone().into_iter().collect(),
             trees: self.trees(),
-            order: if self.cluster.master_here() { 0 } else { 1 },
+            order: i64::from(!self.cluster.master_here()),
             dirs: self.dirs(),
             ports: self.ports(),
             secrets: BTreeMap::from([(

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
+use stoker_charm::ProgramFn;
 
 /// `launch FOLDER FILE -- COMMAND…`: gives the file a name that tells its kind, in FOLDER, puts it where the command
 /// says [`APP`], and becomes the command.
@@ -20,7 +21,7 @@ pub(crate) const REFUSE: &str = "refuse";
 pub(crate) const APP: &str = "{app}";
 
 /// All programs by name.
-pub(crate) const ALL: &[(&str, fn(&[String]) -> Result<ExitCode>)] = &[(LAUNCH, launch), (REFUSE, refuse)];
+pub(crate) const ALL: &[(&str, ProgramFn)] = &[(LAUNCH, launch), (REFUSE, refuse)];
 
 fn refuse(args: &[String]) -> Result<ExitCode> {
     bail!("cannot run the action: {}", args.join(" "))

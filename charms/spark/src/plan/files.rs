@@ -110,5 +110,6 @@ fn log4j(scene: &Scene<'_>) -> (&'static str, String) {
     };
     let mut all: Pairs = ours.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
     over(&mut all, &scene.config.log4j);
-    (name, all.iter().map(|(key, value)| format!("{key}={value}\n")).collect())
+    let lines: Vec<String> = all.iter().map(|(key, value)| format!("{key}={value}\n")).collect();
+    (name, lines.concat())
 }
