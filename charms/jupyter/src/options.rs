@@ -22,7 +22,7 @@ pub(crate) struct Options {
     /// The kernels: always one of its own with an empty name first.
     pub(crate) profiles: Vec<Profile>,
     pub(crate) driver_memory: u64,
-    pub(crate) driver_java_options: String,
+    pub(crate) jvm: String,
     pub(crate) spark_defaults: BTreeMap<String, String>,
     pub(crate) core_site: BTreeMap<String, String>,
     pub(crate) hdfs_site: BTreeMap<String, String>,
@@ -74,7 +74,7 @@ impl Options {
             max_kernels,
             profiles,
             driver_memory: driver_memory.unwrap_or(1 << 30),
-            driver_java_options: read.text("driver-java-options").trim().to_owned(),
+            jvm: read.text("driver-java-options").trim().to_owned(),
             spark_defaults: read.pairs("spark-defaults"),
             core_site: read.pairs("core-site"),
             hdfs_site: read.pairs("hdfs-site"),
@@ -163,7 +163,7 @@ fn profile(text: &str) -> Result<Profile, String> {
     {
         return Err(format!("`{text}`: a profile's name is of small letters, digits and `-`"));
     }
-    let set = |part: Option<&'_ str>| part.filter(|p| !p.is_empty() && *p != "auto").map(str::to_owned);
+    let set = |part: Option<&str>| part.filter(|p| !p.is_empty() && *p != "auto").map(str::to_owned);
     let (cores, memory) = (set(parts.next()), set(parts.next()));
     if parts.next().is_some() {
         return Err(format!("`{text}` is not NAME:CORES:MEMORY"));

@@ -27,6 +27,7 @@ const USER: &str = "jupyter";
 const OFFERED: &str = "offered";
 
 /// The plan.
+#[allow(clippy::unnecessary_wraps, reason = "the SDK calls it; other charms can fail")]
 pub(crate) fn plan(seen: &Observation) -> Result<Plan> {
     if seen.life == Life::Dying {
         // What is in the plan stays; a removed server that is still busy is waited for by the agent.
@@ -45,7 +46,7 @@ pub(crate) fn plan(seen: &Observation) -> Result<Plan> {
             .fix(format!("stoker attach-resource {} python=recipe:4.6", seen.app));
         return Ok(out);
     };
-    out.version = python.facts.details.get("packages").map_or("", |p| text(p, "jupyterlab")).to_owned();
+    python.facts.details.get("packages").map_or("", |p| text(p, "jupyterlab")).clone_into(&mut out.version);
     out.trees.insert("python".into(), base(&python.build));
     if let Ok(charm) = seen.charm.parse() {
         out.trees.insert("charm".into(), base(&charm));
@@ -68,12 +69,10 @@ pub(crate) fn plan(seen: &Observation) -> Result<Plan> {
         Err(gap) => Err(gap.status.clone()),
     };
     server::add(&options, &mut out);
-    if let Some(action) = &seen.action {
-        if action.name == "url" {
-            out.action = Some(url());
-        }
+    if seen.action.as_ref().is_some_and(|action| action.name == "url") {
+        out.action = Some(url());
     }
-    out.status = status(seen, &cluster.ok().flatten(), offered);
+    out.status = status(seen, cluster.ok().flatten().as_ref(), offered);
     if let Some(why) = environment_gap(seen, &python.facts) {
         // A server on the wrong interpreter would only fail at its first import.
         out.hold = Some(why.message.clone());
@@ -87,7 +86,7 @@ pub(crate) fn plan(seen: &Observation) -> Result<Plan> {
     Ok(out)
 }
 
-fn status(seen: &Observation, cluster: &Option<Cluster>, offered: Result<(), Status>) -> Status {
+fn status(seen: &Observation, cluster: Option<&Cluster>, offered: Result<(), Status>) -> Status {
     match (cluster, offered) {
         (_, Err(gap)) => gap,
         (Some(cluster), Ok(())) => {

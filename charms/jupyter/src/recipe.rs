@@ -87,7 +87,8 @@ fn wrong(version: &str) -> String {
 
 /// The versions that can be made, newest first.
 pub(crate) fn versions() -> Result<Vec<String>> {
-    Ok([LAB, "4.6-spark4.0", "4.5", "4.5-spark4.0", "4.4", "4.4-spark4.0"].map(str::to_owned).to_vec())
+    let known = [LAB, "4.6-spark4.1", "4.6-spark4.0", "4.5", "4.5-spark4.1", "4.5-spark4.0"];
+    known.iter().map(|version| Wanted::parse(version).map(|_| (*version).to_owned())).collect()
 }
 
 /// Makes the environment in `out`.
@@ -276,7 +277,7 @@ fn remove(path: &Path) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::BTreeSet;
 
     use super::*;
 
@@ -333,8 +334,8 @@ mod tests {
         fs::write(env.join("pyvenv.cfg"), "home = /usr/bin\nuv = 0.9\nversion_info = 3.11.2\n").unwrap();
         settle(env, &fs::canonicalize("/bin/sh").unwrap()).unwrap();
         assert!(!fs::symlink_metadata(env.join("bin/python")).unwrap().is_symlink());
-        let names: BTreeMap<_, _> =
-            fs::read_dir(env.join("bin")).unwrap().map(|e| (e.unwrap().file_name(), ())).collect();
+        let names: BTreeSet<_> =
+            fs::read_dir(env.join("bin")).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(names.len(), 2, "{names:?}");
         assert!(!env.join("CACHEDIR.TAG").exists());
         assert_eq!(

@@ -105,8 +105,8 @@ fn defaults(seen: &Observation, options: &Options, cluster: &Cluster, profile: &
     // One set of ports for each kernel, so that none is ever tried that is another's.
     set("spark.port.maxRetries", "0".into());
     set("spark.driver.memory", mebibytes(options.driver_memory));
-    if !options.driver_java_options.is_empty() {
-        set("spark.driver.extraJavaOptions", literal(&options.driver_java_options));
+    if !options.jvm.is_empty() {
+        set("spark.driver.extraJavaOptions", literal(&options.jvm));
     }
     keys.extend(cluster.defaults.iter().map(|(key, value)| (key.clone(), literal(value))));
     let mut set = |key: &str, value: String| keys.insert(key.to_owned(), value);
