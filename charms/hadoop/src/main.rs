@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         programs: &[
             ("identify", programs::storage::identify),
             ("storage", programs::storage::run),
+            ("namenode-up", programs::up::run),
             ("folders", programs::folders::run),
             ("checkpoint-due", programs::checkpoint::run),
             ("report", programs::report::run),

@@ -8,6 +8,7 @@ mod namenode;
 pub(crate) mod report;
 pub(crate) mod storage;
 pub(crate) mod tools;
+pub(crate) mod up;
 mod version_file;
 
 use std::io::Write;

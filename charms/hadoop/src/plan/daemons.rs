@@ -1,7 +1,7 @@
 //! The services: NameNode, DataNode, SecondaryNameNode. Owns their command lines and when each counts as ready.
 //!
 //! A service's spec does not depend on what its tasks are doing: anything that differed between two runs would restart
-//! it. A DataNode never needs the NameNode ready, since the NameNode is ready only with a live DataNode.
+//! it. A DataNode never needs the NameNode ready, since the NameNode is ready only with a live DataNode; it needs it up.
 
 use std::collections::BTreeMap;
 
@@ -56,6 +56,7 @@ fn datanode(scene: &Scene<'_>) -> Service {
     Service {
         dirs,
         ports: names(&["datanode", "datanode-http", "datanode-ipc"]),
+        needs: names(&["task:namenode-up"]),
         ready: vec![known],
         ..daemon(scene, "datanode", &format!("{SERVER}.datanode.DataNode"), &scene.options.datanode)
     }
@@ -75,7 +76,8 @@ fn secondary(scene: &Scene<'_>) -> Service {
 
 fn jmx(port: &str, bean: &str, attribute: &str, op: Op, value: Value) -> Probe {
     Probe {
-        http: Some(format!("http://${{address:default}}:${{port:{port}}}/jmx?qry={bean}")),
+        // One attribute alone: some of the others are dear, or throw while the daemon starts.
+        http: Some(format!("http://${{address:default}}:${{port:{port}}}/jmx?get={bean}::{attribute}")),
         pointer: Some(format!("/beans/0/{attribute}")),
         op: Some(op),
         value: Some(value),

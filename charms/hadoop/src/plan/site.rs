@@ -131,6 +131,8 @@ fn namenode(scene: &Scene<'_>) -> Pairs {
         ("dfs.namenode.name.dir", folders.join(",")),
         ("dfs.permissions.enabled", scene.options.permissions.to_string()),
         ("dfs.namenode.safemode.extension", scene.options.safemode_extension_ms.to_string()),
+        // It refuses checkpoints that come much more often than it expects.
+        ("dfs.namenode.checkpoint.period", period(scene)),
         // Reverse DNS is not to be relied on.
         ("dfs.namenode.datanode.registration.ip-hostname-check", "false".to_owned()),
     ]));
@@ -175,8 +177,12 @@ fn secondary(scene: &Scene<'_>) -> Pairs {
         ("dfs.namenode.secondary.http-address", "${address:default}:${port:secondary-http}".to_owned()),
         ("dfs.namenode.checkpoint.dir", "file://${dir:checkpoint}".to_owned()),
         ("dfs.namenode.checkpoint.edits.dir", "file://${dir:checkpoint}".to_owned()),
-        ("dfs.namenode.checkpoint.period", format!("{}s", scene.options.checkpoint_seconds)),
+        ("dfs.namenode.checkpoint.period", period(scene)),
     ])
+}
+
+fn period(scene: &Scene<'_>) -> String {
+    format!("{}s", scene.options.checkpoint_seconds)
 }
 
 /// The client configuration that related applications get: the charm's own, and what the user set that is not about

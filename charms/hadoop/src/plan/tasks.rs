@@ -21,6 +21,9 @@ pub(super) fn all(scene: &Scene<'_>) -> BTreeMap<String, Task> {
     let cluster = &scene.cluster;
     if !scene.seen.charm.is_empty() && (cluster.here || cluster.id.is_some()) {
         out.insert("identify".to_owned(), storage(scene, "identify"));
+        if cluster.nameservice.is_some() && cluster.http.is_some() {
+            out.insert("namenode-up".to_owned(), up(scene));
+        }
         if cluster.here {
             out.insert("format".to_owned(), storage(scene, "format"));
             if cluster.nameservice.is_some() {
@@ -77,6 +80,20 @@ fn storage(scene: &Scene<'_>, name: &str) -> Task {
         dirs,
         timeout: Some("5m".to_owned()),
         retry: 2,
+        ..Task::default()
+    }
+}
+
+/// Its key is that of what restarts both daemons: then the DataNode waits again.
+fn up(scene: &Scene<'_>) -> Task {
+    let with = format!("{} {} {:?}", scene.build, scene.java.home, scene.cluster.id);
+    let url = format!("http://{}", scene.cluster.http.as_deref().unwrap_or_default());
+    Task {
+        key: Some(format!("up-{}", Digest::of(with.as_bytes()).short())),
+        command: own("namenode-up", &[("namenode", url)]),
+        user: Some(USER.to_owned()),
+        trees: vec!["charm".to_owned()],
+        timeout: Some("5m".to_owned()),
         ..Task::default()
     }
 }

@@ -15,6 +15,6 @@ const SETTLED: u64 = 60_000;
 pub(crate) fn run(args: &[String]) -> anyhow::Result<ExitCode> {
     let args = Args::read(args, &["namenode"])?;
     let node = NameNode { url: args.need("namenode")?.to_owned(), user: String::new() };
-    let uptime = node.bean("java.lang:type=Runtime").ok().and_then(|bean| bean["Uptime"].as_u64());
+    let uptime = node.attribute("java.lang:type=Runtime", "Uptime").ok().and_then(|value| value.as_u64());
     done(&json!({"due": uptime.is_some_and(|up| up >= SETTLED)}))
 }

@@ -44,6 +44,14 @@ impl NameNode {
         answer.pointer("/beans/0").cloned().with_context(|| format!("the NameNode has no JMX bean {name}"))
     }
 
+    /// One attribute of a JMX bean, without asking for the others.
+    pub(crate) fn attribute(&self, bean: &str, attribute: &str) -> anyhow::Result<Value> {
+        let (status, text) = http::get(&format!("{}/jmx?get={bean}::{attribute}", self.url))?;
+        let answer: Value = serde_json::from_str(&text).with_context(|| format!("the NameNode answers {status}"))?;
+        let value = answer.pointer(&format!("/beans/0/{attribute}")).cloned();
+        value.with_context(|| format!("the NameNode has no {attribute} in {bean} yet"))
+    }
+
     /// A WebHDFS GET.
     pub(crate) fn ask(&self, path: &str, operation: &str) -> Result<Value, Failure> {
         judge(http::get(&self.address(path, operation, &[])))

@@ -147,11 +147,15 @@ impl Record {
 
 fn namenode(args: &Args, volumes: &[Volume], may_format: bool) -> anyhow::Result<Found> {
     let folder = Path::new(args.need("name")?);
-    let lock = match File::create(folder.join(LOCK)) {
-        Ok(lock) => lock,
-        Err(error) => return Ok(Err(unreadable(folder, &error))),
+    // Held to the end. Reading needs none: an image comes into place in one step.
+    let _lock = if may_format {
+        match File::create(folder.join(LOCK)) {
+            Ok(lock) => lock.lock().map(|()| Some(lock)).with_context(|| format!("cannot lock `{}`", folder.display()))?,
+            Err(error) => return Ok(Err(unreadable(folder, &error))),
+        }
+    } else {
+        None
     };
-    lock.lock().with_context(|| format!("cannot lock `{}`", folder.display()))?;
     let mut current = match Current::read(folder) {
         Ok(current) => current,
         Err(error) => return Ok(Err(unreadable(folder, &error))),
@@ -191,7 +195,9 @@ fn namenode(args: &Args, volumes: &[Volume], may_format: bool) -> anyhow::Result
         Some(record) => record,
         None => {
             let record = Record { cluster: cluster.clone(), nameservice: args.need("nameservice")?.to_owned() };
-            record.write(folder)?;
+            if may_format {
+                record.write(folder)?;
+            }
             record
         }
     };
