@@ -110,19 +110,23 @@ impl Pip {
         let python = ["/usr/bin/python3", "python3"]
             .into_iter()
             .find(|p| !p.starts_with('/') || Path::new(p).exists());
+        fs::create_dir_all(venv.join("tmp")).with_context(|| format!("cannot make `{}`", venv.display()))?;
         let mut make = Command::new(python.unwrap_or("python3"));
         make.args(["-m", "venv"]).arg(venv);
         recipe::run(make)
             .context("cannot make a virtual environment (on Debian: apt install python3-venv)")?;
-        let pip = Self(venv.join("bin/python"));
+        let pip = Self(venv.to_path_buf());
         let mut install = pip.command("install");
-        install.args(["--quiet", "setuptools", "wheel"]);
-        recipe::run(install).context("cannot install setuptools and wheel from the package index")?;
+        // A pip that can tell its progress, and what building a distribution's metadata needs.
+        install.args(["--quiet", "--upgrade", "pip>=24.1", "setuptools", "wheel"]);
+        recipe::run(install).context("cannot install pip, setuptools and wheel from the package index")?;
         Ok(pip)
     }
 
     fn command(&self, verb: &str) -> Command {
-        let mut command = Command::new(&self.0);
+        let mut command = Command::new(self.0.join("bin/python"));
+        // What pip leaves behind when it is cancelled goes with the environment.
+        command.env("TMPDIR", self.0.join("tmp"));
         command.args(["-m", "pip", "--disable-pip-version-check", "--no-input"]).arg(verb);
         if let Some(cache) = cache() {
             command.arg("--cache-dir").arg(cache);
@@ -143,7 +147,6 @@ impl Pip {
             "--dest",
         ]);
         download.arg(folder).arg(format!("pyspark=={version}"));
-        // The environment's tools come first, as the distribution's own build looks for them by name.
         let done = run_lines(download, |line| {
             if let Some((done, total)) = raw_progress(line) {
                 progress.step("downloading", done, total);
