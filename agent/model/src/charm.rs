@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::ids::check_name;
+use crate::ids::{check_label, check_name};
 use crate::{size, strict};
 
 /// The format number of `charm.toml`.
@@ -236,14 +236,16 @@ impl Charm {
         if self.format != FORMAT {
             return Err(CharmError::Format(self.format));
         }
-        let names = std::iter::once(&self.name)
-            .chain(self.users.keys())
+        check_name(&self.name).map_err(|e| CharmError::Invalid(e.to_string()))?;
+        let names = self
+            .users
+            .keys()
             .chain(self.resources.keys())
             .chain(self.relations.keys())
             .chain(self.config.keys())
             .chain(self.actions.keys());
         for name in names {
-            check_name(name).map_err(|e| CharmError::Invalid(e.to_string()))?;
+            check_label(name).map_err(|e| CharmError::Invalid(e.to_string()))?;
         }
         let programs =
             [Some(&self.programs.dispatch), self.programs.inspect.as_ref(), self.programs.recipe.as_ref()];

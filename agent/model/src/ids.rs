@@ -21,17 +21,23 @@ pub enum IdError {
     Digest(String),
 }
 
-/// Checks a name: `[a-z]([a-z0-9-]*[a-z0-9])?`, no double hyphen, at most 63 bytes, no part that is only digits
-/// (so that `app-0` always splits into application and number).
+/// Checks an application's or a charm's name: a label without a part that is only digits, so that `app-0` always
+/// splits into application and number.
 pub fn check_name(name: &str) -> Result<(), IdError> {
+    check_label(name)?;
+    let number = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
+    if name.split('-').any(number) { Err(IdError::Name(name.to_owned())) } else { Ok(()) }
+}
+
+/// Checks a name within a charm or a plan: `[a-z]([a-z0-9-]*[a-z0-9])?`, no double hyphen, at most 63 bytes.
+pub fn check_label(name: &str) -> Result<(), IdError> {
     let bytes = name.as_bytes();
     let ok = !bytes.is_empty()
         && bytes.len() <= 63
         && bytes[0].is_ascii_lowercase()
         && bytes.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-')
         && !name.ends_with('-')
-        && !name.contains("--")
-        && !name.split('-').any(|part| part.bytes().all(|b| b.is_ascii_digit()));
+        && !name.contains("--");
     if ok { Ok(()) } else { Err(IdError::Name(name.to_owned())) }
 }
 
@@ -188,6 +194,7 @@ mod tests {
         for bad in ["", "A", "1a", "-a", "a-", "a--b", "a_b", "a/b", "a-1", "a-1-b", "é"] {
             assert!(check_name(bad).is_err(), "{bad}");
         }
+        assert_eq!(check_label("a-1"), Ok(()));
     }
 
     #[test]

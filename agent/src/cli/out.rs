@@ -99,10 +99,13 @@ impl Out {
     /// Says what went wrong, in its three parts.
     pub(crate) fn problem(problem: &Problem) {
         let (bold, plain, cyan) = ("\x1b[1;31m", "\x1b[0m", "\x1b[36m");
-        let mut text = format!("{bold}error:{plain} {} [{}]", clean(&problem.title), clean(&problem.code));
-        for line in problem.detail.lines() {
+        // Causes that are programs' words may have lines: the first is the sentence, the others are evidence.
+        let mut lines = problem.title.lines();
+        let sentence = lines.next().unwrap_or_default().trim_end_matches(':');
+        let mut text = format!("{bold}error:{plain} {} [{}]", clean(sentence), clean(&problem.code));
+        for line in lines.chain(problem.detail.lines()) {
             text.push_str("\n  ");
-            text.push_str(&clean(line));
+            text.push_str(&clean_line(line));
         }
         let fix = if problem.fix.is_empty() {
             format!("stoker explain {}", problem.code)

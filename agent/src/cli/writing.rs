@@ -119,7 +119,8 @@ pub(crate) async fn send(
     for warning in &reply.warnings {
         Out::say(&format!("warning: {}", clean(warning)));
     }
-    if !reply.says.is_empty() {
+    // What a preview says as done is not done.
+    if !reply.says.is_empty() && reply.preview.is_none() {
         context.out.talk(&clean(&reply.says));
     }
     Ok(reply)
@@ -181,7 +182,8 @@ fn render_unit(unit: &UnitPreview, line: &mut impl FnMut(String)) {
             line(format!("    {head} {}", names.join(", ")));
         }
     }
-    for difference in &unit.differences {
+    // At the root is the whole plan, of a unit that comes or goes.
+    for difference in unit.differences.iter().filter(|difference| !difference.at.is_empty()) {
         let at = &difference.at;
         line(match (&difference.before, &difference.after) {
             (Value::Null, after) => format!("    + {at} = {}", brief(after)),

@@ -88,7 +88,14 @@ impl Worker {
             Some(seen) => Some(of_document(seen).map_err(|e| Trouble::from_error("ST0332", &e))?),
             None => None,
         };
-        match self.decide(view, digest.as_ref()) {
+        let mut next = self.decide(view, digest.as_ref());
+        if next == Next::Prepare {
+            self.prepare(view).await?;
+            // What was prepared is seen in the next observation (its tasks are): it is carried on with first, so
+            // that a plan that answers its own preparation still gets somewhere.
+            next = self.decide(view, digest.as_ref());
+        }
+        match next {
             Next::Resume => {
                 self.resume(view).await?;
                 Ok(Pass::Again)
@@ -110,10 +117,7 @@ impl Worker {
                 self.report(view).await?;
                 Ok(Pass::Wait(None))
             }
-            Next::Prepare => {
-                self.prepare(view).await?;
-                Ok(Pass::Again)
-            }
+            Next::Prepare => Ok(Pass::Again),
             Next::Hold => {
                 self.trouble = None;
                 self.hold(view).await?;
@@ -157,6 +161,8 @@ impl Worker {
                 self.trouble = None;
                 self.busy = None;
                 self.begin_move(view, stop).await?;
+                self.services.refresh(self.local.applied.as_ref()).await?;
+                self.keep_running(view).await?;
                 Ok(Pass::Again)
             }
             Next::Keep => {
@@ -284,6 +290,7 @@ impl Worker {
             match key.as_str() {
                 "state" | "ports" | "secrets" => own.push(key.as_str()),
                 "relations" if own_data_only(last, seen) => own.push("its relation data"),
+                "tasks" if only_waiting(last, seen) => own.push("tasks"),
                 _ => {
                     self.local.echoes.clear();
                     return;
@@ -350,6 +357,18 @@ fn gate_trouble(waiting: &[String], bad: &[String]) -> Trouble {
     let message = format!("does not move: {} failed on the new builds; what runs was not touched", bad.join(", "));
     let status = Status::new(State::Blocked, message).code("ST0326").fix(format!("stoker restart UNIT/{}", bad[0]));
     Trouble { status, retry: None }
+}
+
+/// Whether two observations' tasks differ only in which there are, not in what became of any.
+fn only_waiting(last: &serde_json::Value, seen: &serde_json::Value) -> bool {
+    let begun = |value: &serde_json::Value| -> Option<serde_json::Map<String, serde_json::Value>> {
+        let mut tasks = value.get("tasks")?.as_object()?.clone();
+        tasks.retain(|_, task| task.get("state").is_some_and(|state| state != "waiting"));
+        Some(tasks)
+    };
+    let (Some(last), Some(seen)) = (begun(last), begun(seen)) else { return false };
+    last.iter().all(|(name, task)| seen.get(name).is_none_or(|other| other == task))
+        && seen.iter().all(|(name, task)| last.get(name).is_none_or(|other| other == task))
 }
 
 /// Whether two observations' relations differ only in what we published ourselves.

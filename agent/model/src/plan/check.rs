@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::{FORMAT, Plan, Service, Task, strings_of};
-use crate::ids::check_name;
+use crate::ids::check_label;
 use crate::observation::Observation;
 use crate::placeholder::{Kind, holes};
 use crate::{size, strict};
@@ -138,7 +138,7 @@ fn not_yet(plan: &Plan) -> Result<(), PlanError> {
 fn names(plan: &Plan) -> Result<(), PlanError> {
     let named = plan.trees.keys().chain(plan.dirs.keys()).chain(plan.ports.keys()).chain(plan.secrets.keys());
     for name in named.chain(plan.services.keys()).chain(plan.tasks.keys()) {
-        check_name(name).map_err(|e| PlanError::Invalid(e.to_string()))?;
+        check_label(name).map_err(|e| PlanError::Invalid(e.to_string()))?;
     }
     for name in plan.files.keys() {
         let parts: Vec<&str> = name.split('/').collect();
