@@ -75,7 +75,10 @@ impl Options {
         let secondary = jvm(seen, "secondary", namenode.heap)?;
         let units = seen.units.len().max(1) as u64;
         let replication = number(get("replication")).context("option `replication`")?.unwrap_or(units.min(3));
-        ensure!((1..=512).contains(&replication), "option `replication`: {replication} is not between 1 and 512");
+        ensure!(
+            (1..=512).contains(&replication),
+            "option `replication`: {replication} is not between 1 and 512"
+        );
         let mut ports = BTreeMap::new();
         for (name, option, default) in PORTS {
             let port = number(get(option)).with_context(|| format!("option `{option}`"))?;
@@ -203,7 +206,8 @@ mod tests {
     use stoker_charm::serde_json::json;
 
     fn read(config: Value, memory: u64) -> anyhow::Result<Options> {
-        let mut seen = Observation { app: "hadoop".into(), units: vec!["hadoop/0".into()], ..Observation::default() };
+        let mut seen =
+            Observation { app: "hadoop".into(), units: vec!["hadoop/0".into()], ..Observation::default() };
         seen.host.grant.memory = memory;
         seen.config = stoker_charm::serde_json::from_value(config)?;
         Options::read(&seen)
@@ -212,9 +216,15 @@ mod tests {
     #[test]
     fn defaults_follow_the_grant() {
         let small = read(json!({"namenode-heap": "auto"}), 1 << 30).unwrap();
-        assert_eq!((small.namenode.heap, small.datanode.heap, small.secondary.heap), (256 << 20, 256 << 20, 256 << 20));
+        assert_eq!(
+            (small.namenode.heap, small.datanode.heap, small.secondary.heap),
+            (256 << 20, 256 << 20, 256 << 20)
+        );
         let large = read(json!({"secondary-heap": 1 << 30}), 16 << 30).unwrap();
-        assert_eq!((large.namenode.heap, large.datanode.heap, large.secondary.heap), (2 << 30, 1 << 30, 1 << 30));
+        assert_eq!(
+            (large.namenode.heap, large.datanode.heap, large.secondary.heap),
+            (2 << 30, 1 << 30, 1 << 30)
+        );
         assert_eq!((small.replication, small.nameservice.as_str(), small.trash_minutes), (1, "hadoop", 1440));
         assert_eq!((small.checkpoint_seconds, small.ports["namenode"]), (3600, 8020));
     }

@@ -34,7 +34,10 @@ impl Folder {
         let mode = if item["mode"].is_null() { "0755".to_owned() } else { field("mode") };
         let parts: Vec<&str> = path.strip_prefix('/').unwrap_or_default().split('/').collect();
         let plain = |part: &&str| {
-            !part.is_empty() && !matches!(*part, "." | "..") && !part.contains([':', '\\']) && !part.contains(char::is_control)
+            !part.is_empty()
+                && !matches!(*part, "." | "..")
+                && !part.contains([':', '\\'])
+                && !part.contains(char::is_control)
         };
         if !parts.iter().all(plain) || path.len() > 4096 {
             return Err(format!("`{path}` is no absolute path of a folder below /"));

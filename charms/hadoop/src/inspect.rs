@@ -66,7 +66,8 @@ fn facts(tree: &Path, jar: &Path, shape: &str) -> anyhow::Result<Facts> {
         if opened.class_major(NAMENODE)?.is_some() {
             provides.insert("hdfs".to_owned(), json!(version));
         }
-        for (name, class) in [("layout-namenode", NAMENODE_FEATURES), ("layout-datanode", DATANODE_FEATURES)] {
+        for (name, class) in [("layout-namenode", NAMENODE_FEATURES), ("layout-datanode", DATANODE_FEATURES)]
+        {
             if let Some(layout) = opened.read(class)?.as_deref().and_then(layout::lowest) {
                 provides.insert(name.to_owned(), json!(layout));
             }
@@ -103,6 +104,7 @@ fn plain(dir: &Path, prefix: &str) -> Vec<PathBuf> {
 }
 
 fn names(jars: &[PathBuf]) -> String {
-    let names: Vec<_> = jars.iter().filter_map(|jar| jar.file_name()).map(|name| name.to_string_lossy()).collect();
+    let names: Vec<_> =
+        jars.iter().filter_map(|jar| jar.file_name()).map(|name| name.to_string_lossy()).collect();
     names.join(", ")
 }

@@ -34,7 +34,8 @@ pub(crate) fn range(facts: &Facts) -> Range {
 
 /// The newest Java of the host within the range.
 pub(crate) fn choose(host: &Host, range: Range) -> Option<&Java> {
-    let fits = |java: &&Java| java.version >= range.least && range.most.is_none_or(|most| java.version <= most);
+    let fits =
+        |java: &&Java| java.version >= range.least && range.most.is_none_or(|most| java.version <= most);
     // Among equal versions the first path wins, whatever the host's order.
     host.java.iter().filter(fits).max_by(|a, b| a.version.cmp(&b.version).then_with(|| b.home.cmp(&a.home)))
 }

@@ -17,19 +17,16 @@ pub(crate) fn lowest(class: &[u8]) -> Option<i64> {
     at.skip(interfaces * 2)?;
     for _ in 0..at.u2()? {
         at.skip(6)?;
-        attributes(&mut at, |_, _| None::<()>)?;
+        attribute(&mut at, |_| false)?;
     }
     for _ in 0..at.u2()? {
         at.skip(2)?;
-        let name = usize::from(at.u2()?);
+        let named = |index: usize, name: &[u8]| matches!(constants.get(index), Some(Constant::Text(text)) if *text == name);
+        let initialiser = named(usize::from(at.u2()?), b"<clinit>");
         at.skip(2)?;
-        let initialiser = matches!(constants.get(name), Some(Constant::Text(b"<clinit>")));
-        let found = attributes(&mut at, |attribute, body| {
-            let code = matches!(constants.get(attribute), Some(Constant::Text(b"Code")));
-            (initialiser && code).then(|| lowest_pushed(body, &constants))
-        })?;
-        if let Some(found) = found {
-            return found;
+        let body = attribute(&mut at, |index| initialiser && named(index, b"Code"))?;
+        if !body.is_empty() {
+            return lowest_pushed(body, &constants);
         }
     }
     None
@@ -97,14 +94,16 @@ fn constants<'a>(at: &mut Cursor<'a>) -> Option<Vec<Constant<'a>>> {
     Some(out)
 }
 
-/// Gives each attribute's name index and body to `each`; the first answer wins, all are read.
-fn attributes<T>(at: &mut Cursor<'_>, mut each: impl FnMut(usize, &[u8]) -> Option<T>) -> Option<Option<T>> {
-    let mut found = None;
+/// Reads a list of attributes; the body of the one whose name index is wanted, else nothing.
+fn attribute<'a>(at: &mut Cursor<'a>, wanted: impl Fn(usize) -> bool) -> Option<&'a [u8]> {
+    let mut found: &[u8] = &[];
     for _ in 0..at.u2()? {
         let name = usize::from(at.u2()?);
         let length = at.u4()? as usize;
         let body = at.take(length)?;
-        found = found.or_else(|| each(name, body));
+        if wanted(name) {
+            found = body;
+        }
     }
     Some(found)
 }

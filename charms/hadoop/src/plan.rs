@@ -17,6 +17,7 @@ mod tasks;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use stoker_charm::ids::Digest;
 use stoker_charm::observation::{Facts, Java, Life, Observation};
@@ -52,7 +53,9 @@ pub(crate) fn plan(seen: &Observation) -> anyhow::Result<Plan> {
     let mut plan = match Scene::of(seen) {
         Ok(scene) if seen.action.is_some() => return action::plan(&scene),
         Ok(scene) => scene.plan(),
-        Err(stuck) if seen.action.is_some() => anyhow::bail!("cannot run the action: {}", stuck.status.message),
+        Err(stuck) if seen.action.is_some() => {
+            anyhow::bail!("cannot run the action: {}", stuck.status.message)
+        }
         Err(stuck) => stuck.plan(seen),
     };
     if seen.life == Life::Dying {
@@ -93,7 +96,8 @@ impl<'a> Scene<'a> {
         }
         let options = Options::read(seen).map_err(|wrong| Stuck::option(&seen.app, &wrong))?;
         let range = java::range(facts);
-        let java = java::choose(&seen.host, range).ok_or_else(|| Stuck::java(facts, range, &seen.host.java))?;
+        let java =
+            java::choose(&seen.host, range).ok_or_else(|| Stuck::java(facts, range, &seen.host.java))?;
         let cluster = Cluster::of(seen, facts)?;
         let own_volume = options.volumes.iter().any(|volume| volume.path.is_empty())
             || seen.state.unit.contains_key(OWN_VOLUME);
@@ -163,7 +167,9 @@ impl<'a> Scene<'a> {
     fn volumes(&self) -> Vec<(String, Option<String>)> {
         let own = self.own_volume.then(|| ("data".to_owned(), None));
         let named = self.options.volumes.iter().filter(|volume| !volume.path.is_empty());
-        own.into_iter().chain(named.map(|volume| (disk_name("data", &volume.path), Some(volume.path.clone())))).collect()
+        own.into_iter()
+            .chain(named.map(|volume| (disk_name("data", &volume.path), Some(volume.path.clone()))))
+            .collect()
     }
 
     /// Folders for further copies of the metadata.
@@ -188,7 +194,8 @@ impl<'a> Scene<'a> {
             unit.insert(SECONDARY.to_owned(), "true".to_owned());
         }
         // What the DataNode writes from its first start on.
-        let layout = cluster::datanode_layout(self.seen).or_else(|| cluster::layout_of(self.facts, "layout-datanode"));
+        let layout =
+            cluster::datanode_layout(self.seen).or_else(|| cluster::layout_of(self.facts, "layout-datanode"));
         if let (Some(layout), true) = (layout, self.cluster.nameservice.is_some()) {
             unit.entry(cluster::LAYOUT_DATANODE.to_owned()).or_insert_with(|| layout.to_string());
         }
@@ -206,14 +213,18 @@ impl<'a> Scene<'a> {
         match (&cluster.nameservice, cluster.here, cluster.formatted, cluster.ready) {
             (None, true, ..) => Status::new(State::Waiting, "reading the data folders"),
             (Some(_), true, false, _) => Status::new(State::Waiting, "formatting a new filesystem"),
-            (None, false, ..) => Status::new(State::Waiting, format!("the NameNode on {} is not known yet", cluster.namenode)),
-            (Some(_), .., false) => Status::new(State::Waiting, format!("starting, namenode on {}", cluster.namenode)),
+            (None, false, ..) => {
+                Status::new(State::Waiting, format!("the NameNode on {} is not known yet", cluster.namenode))
+            }
+            (Some(_), .., false) => {
+                Status::new(State::Waiting, format!("starting, namenode on {}", cluster.namenode))
+            }
             (Some(name), .., true) => {
                 let nodes = self.seen.units.len().max(1);
                 let plural = if nodes == 1 { "" } else { "s" };
                 let mut message = format!("namenode on {}, {nodes} datanode{plural}", cluster.namenode);
                 if *name != self.options.nameservice {
-                    message.push_str(&format!(", nameservice stays {name}"));
+                    let _ = write!(message, ", nameservice stays {name}");
                 }
                 Status::new(State::Active, message)
             }

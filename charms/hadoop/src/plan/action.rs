@@ -18,11 +18,8 @@ pub(super) fn plan(scene: &Scene<'_>) -> anyhow::Result<Plan> {
         _ => default.to_owned(),
     };
     let jvm = |name: &'static str, value: String| {
-        let mut arguments = vec![
-            ("java", daemons::java(scene)),
-            ("classpath", daemons::classpath("client")),
-            (name, value),
-        ];
+        let mut arguments =
+            vec![("java", daemons::java(scene)), ("classpath", daemons::classpath("client")), (name, value)];
         arguments.extend(daemons::quick_options(scene).into_iter().map(|option| ("option", option)));
         arguments
     };
@@ -33,7 +30,8 @@ pub(super) fn plan(scene: &Scene<'_>) -> anyhow::Result<Plan> {
         other => bail!("there is no action `{other}`"),
     };
     let env = if files.is_empty() { BTreeMap::new() } else { daemons::environment(scene, "client") };
-    let (trees, dirs) = if files.is_empty() { (vec!["charm"], vec![]) } else { (vec!["charm", "hadoop"], vec!["tmp"]) };
+    let (trees, dirs) =
+        if files.is_empty() { (vec!["charm"], vec![]) } else { (vec!["charm", "hadoop"], vec!["tmp"]) };
     let own = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect();
     let task = Task {
         command: tasks::own(&action.name, &arguments),

@@ -74,7 +74,8 @@ impl Cluster {
             ));
         }
         let told = told(seen, here.then_some(facts), &namenode);
-        let known = |key: &str| state.get(key).or_else(|| told.get(key)).filter(|value| !value.is_empty()).cloned();
+        let known =
+            |key: &str| state.get(key).or_else(|| told.get(key)).filter(|value| !value.is_empty()).cloned();
         let recorded = state.contains_key(CLUSTER_ID);
         let formatted = recorded || told.get("formatted").is_some_and(|formatted| formatted == "true");
         let ready = state.contains_key(READY) || told.get(READY).is_some_and(|ready| ready == "true");
@@ -93,17 +94,17 @@ impl Cluster {
             state: state.clone(),
             namenode,
         };
-        out.remember(&known(LAYOUT), facts);
+        out.remember(known(LAYOUT).as_deref(), facts);
         Ok(out)
     }
 
-    fn remember(&mut self, layout: &Option<String>, facts: &Facts) {
+    fn remember(&mut self, layout: Option<&str>, facts: &Facts) {
         let mut pairs = vec![(NAMENODE, Some(self.namenode.clone()))];
         if self.formatted {
             pairs.extend([
                 (CLUSTER_ID, self.id.clone()),
                 (NAMESERVICE, self.nameservice.clone()),
-                (LAYOUT, layout.clone()),
+                (LAYOUT, layout.map(str::to_owned)),
             ]);
         }
         if self.ready {
@@ -114,9 +115,8 @@ impl Cluster {
                 self.state.entry(key.to_owned()).or_insert(value);
             }
         }
-        let fits = layout.as_deref().is_none_or(|had| {
-            layout_of(facts, "layout-namenode").is_none_or(|has| has.to_string() == had)
-        });
+        let fits = layout
+            .is_none_or(|had| layout_of(facts, "layout-namenode").is_none_or(|has| has.to_string() == had));
         if self.formatted && fits {
             self.state.insert(VERSION.to_owned(), facts.version.clone());
         }
@@ -175,8 +175,8 @@ fn problem(task: &Task) -> Option<Problem> {
 /// What the NameNode's unit says: by its tasks where it is this one, else in its bag.
 fn told(seen: &Observation, here: Option<&Facts>, namenode: &str) -> Bag {
     if here.is_none() {
-        let members = seen.relations.iter().filter(|relation| relation.endpoint == MEMBERS);
-        return members.filter_map(|relation| relation.units.get(namenode)).next().cloned().unwrap_or_default();
+        let mut members = seen.relations.iter().filter(|relation| relation.endpoint == MEMBERS);
+        return members.find_map(|relation| relation.units.get(namenode)).cloned().unwrap_or_default();
     }
     let mut out = Bag::new();
     let text = |value: &Value| match value {

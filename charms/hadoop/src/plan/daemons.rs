@@ -37,7 +37,13 @@ fn namenode(scene: &Scene<'_>) -> Service {
     dirs.extend(scene.further_name_dirs().into_iter().map(|(name, _)| name));
     let writable = vec![
         jmx("namenode-http", "Hadoop:service=NameNode,name=NameNodeInfo", "Safemode", Op::Eq, json!("")),
-        jmx("namenode-http", "Hadoop:service=NameNode,name=FSNamesystemState", "NumLiveDataNodes", Op::Ge, json!(1)),
+        jmx(
+            "namenode-http",
+            "Hadoop:service=NameNode,name=FSNamesystemState",
+            "NumLiveDataNodes",
+            Op::Ge,
+            json!(1),
+        ),
     ];
     Service {
         dirs,
@@ -52,7 +58,8 @@ fn namenode(scene: &Scene<'_>) -> Service {
 fn datanode(scene: &Scene<'_>) -> Service {
     let mut dirs = names(&["tmp"]);
     dirs.extend(scene.volumes().into_iter().map(|(name, _)| name));
-    let known = jmx("datanode-http", "Hadoop:service=DataNode,name=DataNodeInfo", "ClusterId", Op::Ne, json!(""));
+    let known =
+        jmx("datanode-http", "Hadoop:service=DataNode,name=DataNodeInfo", "ClusterId", Op::Ne, json!(""));
     Service {
         dirs,
         ports: names(&["datanode", "datanode-http", "datanode-ipc"]),
@@ -63,14 +70,22 @@ fn datanode(scene: &Scene<'_>) -> Service {
 }
 
 fn secondary(scene: &Scene<'_>) -> Service {
-    let up = Probe { http: Some("http://${address:default}:${port:secondary-http}/jmx?qry=java.lang:type=Runtime".into()), ..Probe::default() };
+    let up = Probe {
+        http: Some("http://${address:default}:${port:secondary-http}/jmx?qry=java.lang:type=Runtime".into()),
+        ..Probe::default()
+    };
     Service {
         dirs: names(&["checkpoint", "tmp"]),
         ports: names(&["secondary-http"]),
         needs: names(&["namenode"]),
         ready: vec![up],
         follows: Vec::new(),
-        ..daemon(scene, "secondary", &format!("{SERVER}.namenode.SecondaryNameNode"), &scene.options.secondary)
+        ..daemon(
+            scene,
+            "secondary",
+            &format!("{SERVER}.namenode.SecondaryNameNode"),
+            &scene.options.secondary,
+        )
     }
 }
 
@@ -99,7 +114,10 @@ fn daemon(scene: &Scene<'_>, role: &str, class: &str, jvm: &Jvm) -> Service {
         follows,
         stop: Stop { grace: "120s".to_owned(), ..Stop::default() },
         success: vec![0, 143],
-        restart: Restart { on: "failure".to_owned(), backoff: ["1s", "5s", "30s", "60s"].map(str::to_owned).to_vec() },
+        restart: Restart {
+            on: "failure".to_owned(),
+            backoff: ["1s", "5s", "30s", "60s"].map(str::to_owned).to_vec(),
+        },
         limits: Limits { nofile: 65_536, ..Limits::default() },
         ..Service::default()
     }
@@ -128,7 +146,9 @@ pub(super) fn classpath(role: &str) -> String {
 
 /// HDFS's jars.
 pub(super) fn jars() -> String {
-    ["common/*", "common/lib/*", "hdfs", "hdfs/*", "hdfs/lib/*"].map(|part| format!("${{tree:hadoop}}/share/hadoop/{part}")).join(":")
+    ["common/*", "common/lib/*", "hdfs", "hdfs/*", "hdfs/lib/*"]
+        .map(|part| format!("${{tree:hadoop}}/share/hadoop/{part}"))
+        .join(":")
 }
 
 /// JVM options that every Hadoop of ours gets.
@@ -153,7 +173,10 @@ fn jvm_options(scene: &Scene<'_>, jvm: &Jvm) -> Vec<String> {
     let mut out = if jvm.heap <= SMALL_HEAP { quick_options(scene) } else { common_options(scene) };
     out.push(format!("-Xmx{}m", jvm.heap >> 20));
     // An exhausted heap leaves a daemon half alive; a restart does not.
-    out.extend(["-XX:+ExitOnOutOfMemoryError".to_owned(), "-XX:ErrorFile=${dir:tmp}/hs_err_%p.log".to_owned()]);
+    out.extend([
+        "-XX:+ExitOnOutOfMemoryError".to_owned(),
+        "-XX:ErrorFile=${dir:tmp}/hs_err_%p.log".to_owned(),
+    ]);
     out.extend(jvm.options.iter().cloned());
     out
 }

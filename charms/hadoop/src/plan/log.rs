@@ -28,7 +28,9 @@ pub(super) fn daemon(overrides: &BTreeMap<String, String>) -> String {
 
 /// Clients say only what is wrong.
 pub(super) fn client() -> String {
-    let quiet = DAEMON.iter().map(|(key, value)| (*key, if *key == "log4j.rootLogger" { "WARN,console" } else { *value }));
+    let quiet = DAEMON
+        .iter()
+        .map(|(key, value)| (*key, if *key == "log4j.rootLogger" { "WARN,console" } else { *value }));
     text(quiet, &BTreeMap::new())
 }
 

@@ -58,8 +58,8 @@ fn made(scene: &Scene<'_>, relation: u64) -> Option<String> {
     if scene.cluster.here {
         return result(scene.seen, &tasks::folders_task(relation))?["made"].as_str().map(str::to_owned);
     }
-    let bags = scene.seen.relations.iter().filter(|relation| relation.endpoint == MEMBERS);
-    let bag = bags.filter_map(|members| members.units.get(&scene.cluster.namenode)).next()?;
+    let mut bags = scene.seen.relations.iter().filter(|relation| relation.endpoint == MEMBERS);
+    let bag = bags.find_map(|members| members.units.get(&scene.cluster.namenode))?;
     let all: Value = serde_json::from_str(bag.get("made")?).ok()?;
     all[relation.to_string()].as_str().map(str::to_owned)
 }
@@ -95,7 +95,10 @@ pub(super) fn refused(seen: &Observation) -> Vec<Status> {
         .filter_map(|(relation, dirs)| {
             let wrong = tasks::checked(dirs).err()?;
             let message = format!("{} asks for folders that cannot be made: {wrong}", relation.remote);
-            Some(Status::new(State::Blocked, message).fix(format!("correct the configuration of {}", relation.remote)))
+            Some(
+                Status::new(State::Blocked, message)
+                    .fix(format!("correct the configuration of {}", relation.remote)),
+            )
         })
         .collect()
 }

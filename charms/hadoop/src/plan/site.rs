@@ -19,8 +19,7 @@ pub(super) type Pairs = BTreeMap<String, String>;
 pub(super) const LIVE: &str = "replication.xml";
 const ONE: &str = "nn1";
 const FAILOVER: &str = "org.apache.hadoop.hdfs.server.namenode.ha.ConfiguredFailoverProxyProvider";
-const PERCENT_OR_BYTES: &str =
-    "org.apache.hadoop.hdfs.server.datanode.fsdataset.impl.ReservedSpaceCalculator$ReservedSpaceCalculatorAggressive";
+const PERCENT_OR_BYTES: &str = "org.apache.hadoop.hdfs.server.datanode.fsdataset.impl.ReservedSpaceCalculator$ReservedSpaceCalculatorAggressive";
 /// What is reserved on a disk: the lesser of both.
 const RESERVED_PERCENT: u32 = 5;
 const RESERVED_BYTES: u64 = 10 << 30;
@@ -31,11 +30,14 @@ pub(super) fn files(scene: &Scene<'_>) -> BTreeMap<String, File> {
     let mut folder = |role: &str, core: Pairs, hdfs: Pairs, log: String, live: bool| {
         let mut hdfs_text = site::xml(&hdfs);
         if live && !hdfs.contains_key("dfs.replication") {
-            let include =
-                format!("  <include xmlns=\"http://www.w3.org/2001/XInclude\" href=\"${{file:{LIVE}}}\"/>\n</configuration>");
+            let include = format!(
+                "  <include xmlns=\"http://www.w3.org/2001/XInclude\" href=\"${{file:{LIVE}}}\"/>\n</configuration>"
+            );
             hdfs_text = hdfs_text.replace("</configuration>", &include);
         }
-        for (name, text) in [("core-site.xml", site::xml(&core)), ("hdfs-site.xml", hdfs_text), ("log4j.properties", log)] {
+        for (name, text) in
+            [("core-site.xml", site::xml(&core)), ("hdfs-site.xml", hdfs_text), ("log4j.properties", log)]
+        {
             out.insert(format!("{role}/{name}"), file(text, false));
         }
     };
@@ -188,7 +190,14 @@ fn period(scene: &Scene<'_>) -> String {
 /// The client configuration that related applications get: the charm's own, and what the user set that is not about
 /// the servers' insides.
 pub(super) fn published(scene: &Scene<'_>) -> (Pairs, Pairs) {
-    let servers = ["dfs.namenode.", "dfs.datanode.", "dfs.journalnode.", "hadoop.http.", "hadoop.tmp.", "hadoop.prometheus."];
+    let servers = [
+        "dfs.namenode.",
+        "dfs.datanode.",
+        "dfs.journalnode.",
+        "hadoop.http.",
+        "hadoop.tmp.",
+        "hadoop.prometheus.",
+    ];
     let over = |mut base: Pairs, overrides: &Pairs| {
         for (key, value) in overrides {
             if base.contains_key(key) || !servers.iter().any(|prefix| key.starts_with(prefix)) {
@@ -197,8 +206,5 @@ pub(super) fn published(scene: &Scene<'_>) -> (Pairs, Pairs) {
         }
         base
     };
-    (
-        over(client_core(scene), &scene.options.core_site),
-        over(client_hdfs(scene), &scene.options.hdfs_site),
-    )
+    (over(client_core(scene), &scene.options.core_site), over(client_hdfs(scene), &scene.options.hdfs_site))
 }

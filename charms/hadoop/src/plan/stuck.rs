@@ -56,10 +56,18 @@ impl Stuck {
         };
         Plan {
             format: plan::FORMAT,
-            version: seen.resources.get("hadoop").map(|hadoop| hadoop.facts.version.clone()).unwrap_or_default(),
+            version: seen
+                .resources
+                .get("hadoop")
+                .map(|hadoop| hadoop.facts.version.clone())
+                .unwrap_or_default(),
             hold: Some(self.status.message.clone()),
             status: self.status,
-            relations: seen.relations.iter().map(|relation| (relation.id.to_string(), said(relation))).collect(),
+            relations: seen
+                .relations
+                .iter()
+                .map(|relation| (relation.id.to_string(), said(relation)))
+                .collect(),
             state: seen.state.clone(),
             ..Plan::default()
         }

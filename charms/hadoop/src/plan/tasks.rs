@@ -103,7 +103,9 @@ pub(super) fn askers(seen: &Observation) -> impl Iterator<Item = (&Relation, &st
     seen.relations
         .iter()
         .filter(|relation| relation.endpoint == HDFS && relation.life == Life::Alive)
-        .filter_map(|relation| Some((relation, relation.app.get("dirs").map(String::as_str).filter(|dirs| !dirs.is_empty())?)))
+        .filter_map(|relation| {
+            Some((relation, relation.app.get("dirs").map(String::as_str).filter(|dirs| !dirs.is_empty())?))
+        })
 }
 
 /// The digest that answers a relation's `dirs`.
@@ -134,7 +136,8 @@ fn folders(scene: &Scene<'_>, out: &mut BTreeMap<String, Task>) {
 
 /// A relation's folders, or what is wrong with them.
 pub(super) fn checked(dirs: &str) -> Result<Vec<Folder>, String> {
-    let value: Value = stoker_charm::serde_json::from_str(dirs).map_err(|error| format!("`dirs` is no JSON: {error}"))?;
+    let value: Value =
+        stoker_charm::serde_json::from_str(dirs).map_err(|error| format!("`dirs` is no JSON: {error}"))?;
     Folder::all(&value)
 }
 
@@ -146,7 +149,10 @@ fn make(scene: &Scene<'_>, dirs: &str) -> Task {
     Task {
         key: Some(format!("folders-{}", Digest::of(key.as_bytes()).short())),
         // Their text is data: nothing in it is a placeholder.
-        command: own("folders", &[("namenode", url), ("user", user), ("dirs", dirs.replace("${", "$${")), ("made", made)]),
+        command: own(
+            "folders",
+            &[("namenode", url), ("user", user), ("dirs", dirs.replace("${", "$${")), ("made", made)],
+        ),
         user: Some(USER.to_owned()),
         trees: vec!["charm".to_owned()],
         needs: vec!["namenode".to_owned()],

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use stoker_charm::ids::Digest;
-use stoker_charm::observation::{Java, Life, Observation, Ours, Relation, Resource, Service, ServiceState, Task, TaskState};
+use stoker_charm::observation::{
+    Java, Life, Observation, Ours, Relation, Resource, Service, ServiceState, Task, TaskState,
+};
 use stoker_charm::plan::Plan;
 use stoker_charm::serde_json::{self, Value, json};
 use stoker_charm::status::State;
@@ -28,7 +30,13 @@ fn resource(version: &str, namenode: i64) -> Resource {
 }
 
 fn relation(id: u64, endpoint: &str, remote: &str) -> Relation {
-    Relation { id, endpoint: endpoint.into(), interface: endpoint.into(), remote: remote.into(), ..Relation::default() }
+    Relation {
+        id,
+        endpoint: endpoint.into(),
+        interface: endpoint.into(),
+        remote: remote.into(),
+        ..Relation::default()
+    }
 }
 
 /// A unit as first seen.
@@ -46,7 +54,8 @@ fn unit(name: &str, units: &[&str], leader: bool) -> Observation {
         relations: vec![relation(1, "members", "hadoop"), relation(4, "hdfs", "spark")],
         ..Observation::default()
     };
-    seen.host.java = vec![Java { home: "/j25".into(), version: 25 }, Java { home: "/j17".into(), version: 17 }];
+    seen.host.java =
+        vec![Java { home: "/j25".into(), version: 25 }, Java { home: "/j17".into(), version: 17 }];
     seen.host.grant.memory = 2 << 30;
     seen.relations[1].app.insert("dirs".into(), DIRS.into());
     seen
@@ -105,10 +114,13 @@ fn answer(seen: &Observation, name: &str) -> Option<Value> {
     }
 }
 
+type Step = Box<dyn Fn(&mut Observation)>;
+
 /// One thing that the world can do next, by number.
 fn step(seen: &mut Observation, plan: &Plan, choice: usize) {
-    let mut can: Vec<Box<dyn Fn(&mut Observation)>> = Vec::new();
-    let task_done = |seen: &Observation, name: &str| seen.tasks.get(name).is_some_and(|t| t.state == TaskState::Done);
+    let mut can: Vec<Step> = Vec::new();
+    let task_done =
+        |seen: &Observation, name: &str| seen.tasks.get(name).is_some_and(|t| t.state == TaskState::Done);
     let holds = |seen: &Observation, needs: &[String]| {
         needs.iter().all(|need| match need.strip_prefix("task:") {
             Some(task) => task_done(seen, task),
@@ -120,7 +132,11 @@ fn step(seen: &mut Observation, plan: &Plan, choice: usize) {
         let next = match (state, name.as_str()) {
             (ServiceState::Stopped, _) if holds(seen, &service.needs) => ServiceState::Starting,
             // Ready needs the other daemon.
-            (ServiceState::Starting, "namenode") if seen.services["datanode"].state != ServiceState::Stopped => ServiceState::Ready,
+            (ServiceState::Starting, "namenode")
+                if seen.services["datanode"].state != ServiceState::Stopped =>
+            {
+                ServiceState::Ready
+            }
             (ServiceState::Starting, "datanode" | "secondary") => ServiceState::Ready,
             _ => continue,
         };
@@ -130,13 +146,14 @@ fn step(seen: &mut Observation, plan: &Plan, choice: usize) {
         }));
     }
     for (name, task) in &plan.tasks {
-        if !task_done(seen, name) && holds(seen, &task.needs) {
-            if let Some(result) = answer(seen, name) {
-                let name = name.clone();
-                can.push(Box::new(move |seen| {
-                    seen.tasks.insert(name.clone(), done(result.clone()));
-                }));
-            }
+        if !task_done(seen, name)
+            && holds(seen, &task.needs)
+            && let Some(result) = answer(seen, name)
+        {
+            let name = name.clone();
+            can.push(Box::new(move |seen| {
+                seen.tasks.insert(name.clone(), done(result.clone()));
+            }));
         }
     }
     if !can.is_empty() {
@@ -200,7 +217,10 @@ fn configuration_is_known_before_the_format_ends() {
 fn settles_ready_with_folders_and_checkpoints() {
     let mut seen = unit("hadoop/0", &["hadoop/0"], true);
     let end = settle(&mut seen, &[0]);
-    assert_eq!((end.status.state, end.status.message.as_str()), (State::Active, "namenode on hadoop/0, 1 datanode"));
+    assert_eq!(
+        (end.status.state, end.status.message.as_str()),
+        (State::Active, "namenode on hadoop/0, 1 datanode")
+    );
     assert_eq!(bag(&end, "4", "ready"), Some("true"));
     assert_eq!(bag(&end, "4", "made"), Some(Digest::of(DIRS.as_bytes()).to_string().as_str()));
     assert_eq!(end.state.app["cluster-id"], "CID-u1");
@@ -223,7 +243,10 @@ fn once_formatted_never_again() {
     let again = planned(&seen);
     assert_ne!(again.tasks["identify"].key, end.tasks["identify"].key);
     let problem = json!({"problem": "missing", "says": "data of cluster CID-u1 is missing in /n, refusing to format", "fix": "mount it"});
-    seen.tasks.insert("identify".into(), Task { state: TaskState::Retry, exit: Some(75), result: problem, ..Task::default() });
+    seen.tasks.insert(
+        "identify".into(),
+        Task { state: TaskState::Retry, exit: Some(75), result: problem, ..Task::default() },
+    );
     let blocked = planned(&seen);
     assert_eq!((blocked.status.state, blocked.status.fix.as_str()), (State::Blocked, "mount it"));
     assert!(blocked.status.message.contains("refusing to format"));
@@ -237,7 +260,11 @@ fn another_layout_is_held_and_blocked() {
     seen.resources.insert("hadoop".into(), resource("3.3.6", -66));
     let held = planned(&seen);
     assert_eq!(held.status.state, State::Blocked);
-    assert!(held.status.message.contains("NameNode layout -66, the data have -67"), "{}", held.status.message);
+    assert!(
+        held.status.message.contains("NameNode layout -66, the data have -67"),
+        "{}",
+        held.status.message
+    );
     assert!(held.status.fix.contains("recipe:3.4.1"), "{}", held.status.fix);
     assert!(held.hold.is_some());
     // What runs is what is told.
@@ -271,7 +298,11 @@ fn blocked_with_a_fix_and_everything_stays() {
     let end = settle(&mut seen, &[0]);
     seen.host.java = vec![Java { home: "/j25".into(), version: 25 }];
     let stuck = planned(&seen);
-    assert!(stuck.status.message.contains("needs Java 8 to 23, this host has 25"), "{}", stuck.status.message);
+    assert!(
+        stuck.status.message.contains("needs Java 8 to 23, this host has 25"),
+        "{}",
+        stuck.status.message
+    );
     assert!(stuck.status.fix.contains("openjdk-17") && stuck.hold.is_some());
     assert_eq!((&stuck.state, bag(&stuck, "4", "ready")), (&end.state, Some("true")));
     seen.host.java.push(Java { home: "/j17".into(), version: 17 });
@@ -280,7 +311,11 @@ fn blocked_with_a_fix_and_everything_stays() {
     assert_eq!(stuck.status.fix, "stoker config hadoop replication=VALUE");
     seen.config.clear();
     seen.relations[1].app.insert("dirs".into(), r#"[{"path":"/","owner":"x"}]"#.into());
-    assert!(planned(&seen).status.message.contains("spark asks for folders"), "{}", planned(&seen).status.message);
+    assert!(
+        planned(&seen).status.message.contains("spark asks for folders"),
+        "{}",
+        planned(&seen).status.message
+    );
     seen.resources.clear();
     assert!(planned(&seen).status.fix.contains("attach-resource"));
 }
@@ -339,7 +374,10 @@ fn options_reach_the_files_last() {
     let command = &set.services["namenode"].command;
     assert!(command.windows(2).any(|pair| pair == ["-Xlog:gc", "-Xss1m"]));
     let config: Value = serde_json::from_str(bag(&set, "4", "config").unwrap()).unwrap();
-    assert_eq!((&config["hdfs-site"]["dfs.replication"], &config["core-site"]["io.file.buffer.size"]), (&json!("2"), &json!("4096")));
+    assert_eq!(
+        (&config["hdfs-site"]["dfs.replication"], &config["core-site"]["io.file.buffer.size"]),
+        (&json!("2"), &json!("4096"))
+    );
     // The folder of the unit's own has blocks already and stays a volume.
     let volumes = &set.files["datanode/hdfs-site.xml"].text;
     assert!(volumes.contains("file://${dir:data},[SSD]file://${dir:data-"), "{volumes}");

@@ -23,7 +23,9 @@ pub(crate) fn run(args: &[String]) -> anyhow::Result<ExitCode> {
             Ok(Some(owner)) => kept.push(json!({"path": folder.path, "owner": owner})),
             Err(Failure::Later(why)) => return later(&json!({"waits-for": why}), &why),
             Err(Failure::Absent) => bail!("cannot make `{}` in HDFS: it vanishes", folder.path),
-            Err(Failure::Bad(error)) => return Err(error.context(format!("cannot make `{}` in HDFS", folder.path))),
+            Err(Failure::Bad(error)) => {
+                return Err(error.context(format!("cannot make `{}` in HDFS", folder.path)));
+            }
         }
     }
     done(&json!({"made": args.get("made"), "kept": kept}))

@@ -3,7 +3,10 @@
 //!
 //! The image is made in a folder beside `current`, made durable, then renamed into place in one step.
 
-#![allow(clippy::disallowed_methods, reason = "formatting runs Hadoop's own program, and sweeps only its own leftovers")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "formatting runs Hadoop's own program, and sweeps only its own leftovers"
+)]
 
 use std::fs::{self, File};
 use std::io;
@@ -49,7 +52,8 @@ impl Format<'_> {
         let current = self.folder.join("current");
         if current.exists() {
             let aside = free_name(self.folder, "interrupted")?;
-            fs::rename(&current, &aside).with_context(|| format!("cannot put `{}` aside", current.display()))?;
+            fs::rename(&current, &aside)
+                .with_context(|| format!("cannot put `{}` aside", current.display()))?;
         }
         fs::rename(attempt.join("current"), &current)
             .with_context(|| format!("cannot put the image into `{}`", current.display()))?;

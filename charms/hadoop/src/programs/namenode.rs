@@ -1,5 +1,7 @@
 //! The NameNode over HTTP: its JMX and WebHDFS. Owns which answers mean "not yet"; decides nothing else.
 
+use std::fmt::Write as _;
+
 use anyhow::{Context, bail};
 use stoker_charm::http;
 use stoker_charm::serde_json::{self, Value};
@@ -47,7 +49,8 @@ impl NameNode {
     /// One attribute of a JMX bean, without asking for the others.
     pub(crate) fn attribute(&self, bean: &str, attribute: &str) -> anyhow::Result<Value> {
         let (status, text) = http::get(&format!("{}/jmx?get={bean}::{attribute}", self.url))?;
-        let answer: Value = serde_json::from_str(&text).with_context(|| format!("the NameNode answers {status}"))?;
+        let answer: Value =
+            serde_json::from_str(&text).with_context(|| format!("the NameNode answers {status}"))?;
         let value = answer.pointer(&format!("/beans/0/{attribute}")).cloned();
         value.with_context(|| format!("the NameNode has no {attribute} in {bean} yet"))
     }
@@ -100,7 +103,7 @@ fn encode(text: &str, keep: &[u8]) -> String {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || keep.contains(&byte) {
             out.push(char::from(byte));
         } else {
-            out.push_str(&format!("%{byte:02X}"));
+            let _ = write!(out, "%{byte:02X}");
         }
         out
     })

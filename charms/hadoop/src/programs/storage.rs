@@ -53,7 +53,7 @@ fn outcome(args: &[String], may_format: bool) -> anyhow::Result<ExitCode> {
 }
 
 fn look(args: &Args, may_format: bool) -> anyhow::Result<Found> {
-    let volumes = match volumes(args)? {
+    let volumes = match volumes(args) {
         Ok(volumes) => volumes,
         Err(problem) => return Ok(Err(problem)),
     };
@@ -82,15 +82,15 @@ fn look(args: &Args, may_format: bool) -> anyhow::Result<Found> {
 
 type Volume = (PathBuf, Current);
 
-fn volumes(args: &Args) -> anyhow::Result<Result<Vec<Volume>, Problem>> {
+fn volumes(args: &Args) -> Result<Vec<Volume>, Problem> {
     let mut out = Vec::new();
     for folder in args.all("data").map(PathBuf::from) {
         match Current::read(&folder) {
             Ok(current) => out.push((folder, current)),
-            Err(error) => return Ok(Err(unreadable(&folder, &error))),
+            Err(error) => return Err(unreadable(&folder, &error)),
         }
     }
-    Ok(Ok(out))
+    Ok(out)
 }
 
 /// A volume with blocks of another cluster than this.
@@ -126,7 +126,10 @@ impl Record {
         let value: Value =
             serde_json::from_slice(&text).with_context(|| format!("cannot read `{}`", path.display()))?;
         let field = |name: &str| {
-            value[name].as_str().map(str::to_owned).with_context(|| format!("`{}` has no {name}", path.display()))
+            value[name]
+                .as_str()
+                .map(str::to_owned)
+                .with_context(|| format!("`{}` has no {name}", path.display()))
         };
         Ok(Some(Self { cluster: field("cluster-id")?, nameservice: field("nameservice")? }))
     }
@@ -150,7 +153,10 @@ fn namenode(args: &Args, volumes: &[Volume], may_format: bool) -> anyhow::Result
     // Held to the end. Reading needs none: an image comes into place in one step.
     let _lock = if may_format {
         match File::create(folder.join(LOCK)) {
-            Ok(lock) => lock.lock().map(|()| Some(lock)).with_context(|| format!("cannot lock `{}`", folder.display()))?,
+            Ok(lock) => lock
+                .lock()
+                .map(|()| Some(lock))
+                .with_context(|| format!("cannot lock `{}`", folder.display()))?,
             Err(error) => return Ok(Err(unreadable(folder, &error))),
         }
     } else {
@@ -191,15 +197,14 @@ fn namenode(args: &Args, volumes: &[Volume], may_format: bool) -> anyhow::Result
             fix: format!("put the data of cluster {known} back to {}", folder.display()),
         }));
     }
-    let record = match record {
-        Some(record) => record,
-        None => {
-            let record = Record { cluster: cluster.clone(), nameservice: args.need("nameservice")?.to_owned() };
-            if may_format {
-                record.write(folder)?;
-            }
-            record
+    let record = if let Some(record) = record {
+        record
+    } else {
+        let record = Record { cluster: cluster.clone(), nameservice: args.need("nameservice")?.to_owned() };
+        if may_format {
+            record.write(folder)?;
         }
+        record
     };
     let formatted = args.get("format") == Some(cluster.as_str());
     Ok(Ok(json!({
@@ -216,7 +221,9 @@ fn refusal(folder: &Path, current: &Current, known: Option<&str>, volumes: &[Vol
         return Some(Problem {
             kind: "missing",
             says: format!("data of cluster {known} is {half} in {shown}, refusing to format"),
-            fix: format!("mount or restore the NameNode's data at {shown}; a checkpoint has a copy of the image"),
+            fix: format!(
+                "mount or restore the NameNode's data at {shown}; a checkpoint has a copy of the image"
+            ),
         });
     }
     if current.edits || (current.holds && current.cluster.is_none()) {
@@ -229,7 +236,10 @@ fn refusal(folder: &Path, current: &Current, known: Option<&str>, volumes: &[Vol
     // A VERSION and nothing else is an interrupted format, and nothing known speaks against finishing it.
     stranger(volumes, None).map(|(volume, other)| Problem {
         kind: "other-cluster",
-        says: format!("{} holds blocks of cluster {other}, whose metadata are not in {shown}", volume.display()),
+        says: format!(
+            "{} holds blocks of cluster {other}, whose metadata are not in {shown}",
+            volume.display()
+        ),
         fix: format!("restore the metadata to {shown}, or move {} away", volume.display()),
     })
 }

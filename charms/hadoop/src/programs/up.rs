@@ -12,7 +12,7 @@ use super::namenode::NameNode;
 use super::{Args, done, later};
 
 const PACE: Duration = Duration::from_millis(50);
-const PATIENCE: Duration = Duration::from_secs(240);
+const PATIENCE: Duration = Duration::from_mins(4);
 
 /// Runs the program.
 pub(crate) fn run(args: &[String]) -> anyhow::Result<ExitCode> {
@@ -21,9 +21,12 @@ pub(crate) fn run(args: &[String]) -> anyhow::Result<ExitCode> {
     let start = Instant::now();
     while start.elapsed() < PATIENCE {
         // The rest of its start is shorter than that of a DataNode's JVM.
-        let loaded = node.attribute("Hadoop:service=NameNode,name=StartupProgress", "LoadingFsImagePercentComplete");
+        let loaded =
+            node.attribute("Hadoop:service=NameNode,name=StartupProgress", "LoadingFsImagePercentComplete");
         match loaded {
-            Ok(part) if part.as_f64().is_some_and(|part| part >= 1.0) => return done(&json!({"loaded": true})),
+            Ok(part) if part.as_f64().is_some_and(|part| part >= 1.0) => {
+                return done(&json!({"loaded": true}));
+            }
             _ => thread::sleep(PACE),
         }
     }

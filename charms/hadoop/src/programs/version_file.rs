@@ -64,11 +64,18 @@ mod tests {
         let current = dir.path().join("current");
         std::fs::create_dir(&current).unwrap();
         assert_eq!(Current::read(dir.path()).unwrap(), Current::default());
-        std::fs::write(current.join("VERSION"), "#x\nclusterID=CID-1\nlayoutVersion=-67\nstorageType=NAME_NODE\n").unwrap();
+        std::fs::write(
+            current.join("VERSION"),
+            "#x\nclusterID=CID-1\nlayoutVersion=-67\nstorageType=NAME_NODE\n",
+        )
+        .unwrap();
         std::fs::write(current.join("fsimage.ckpt_0000"), "").unwrap();
         std::fs::write(current.join("fsimage_0000.md5"), "").unwrap();
         let seen = Current::read(dir.path()).unwrap();
-        assert_eq!((seen.cluster.as_deref(), seen.layout, seen.image, seen.edits), (Some("CID-1"), Some(-67), false, false));
+        assert_eq!(
+            (seen.cluster.as_deref(), seen.layout, seen.image, seen.edits),
+            (Some("CID-1"), Some(-67), false, false)
+        );
         std::fs::write(current.join("fsimage_0000000000000000000"), "").unwrap();
         assert!(Current::read(dir.path()).unwrap().image);
     }

@@ -62,7 +62,9 @@ pub(super) fn lay(work: &Path, version: &str, out: &Path, progress: &mut Progres
 
 /// The folder of a jar below `share/hadoop`; none for what is left out.
 fn place(module: &str, name: &str) -> Option<&'static str> {
-    let own = |prefix: &str, dir: &'static str, lib: &'static str| Some(if name.starts_with(prefix) { dir } else { lib });
+    let own = |prefix: &str, dir: &'static str, lib: &'static str| {
+        Some(if name.starts_with(prefix) { dir } else { lib })
+    };
     match module {
         "client" => name.starts_with("hadoop-client-").then_some("client"),
         "common" => own("hadoop-common-", "common", "common/lib"),
@@ -77,8 +79,12 @@ fn pages(work: &Path, version: &str, to: &Path) -> anyhow::Result<()> {
     let path = work.join(format!("webapps/jars/hadoop-hdfs-{version}-tests.jar"));
     let mut jar = Jar::open(&path)?;
     for name in jar.names()? {
-        let inside = name.starts_with("webapps/") && !name.ends_with('/') && !name.split('/').any(|part| part == "..");
-        if inside && let Some(bytes) = jar.read(&name).with_context(|| format!("cannot read `{}`", path.display()))? {
+        let inside =
+            name.starts_with("webapps/") && !name.ends_with('/') && !name.split('/').any(|part| part == "..");
+        if inside
+            && let Some(bytes) =
+                jar.read(&name).with_context(|| format!("cannot read `{}`", path.display()))?
+        {
             write(&to.join(&name), &bytes, 0o644)?;
         }
     }

@@ -6,6 +6,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "a recipe runs Maven")]
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -50,8 +51,9 @@ pub(super) fn write_reactor(work: &Path, version: &str) -> anyhow::Result<()> {
         }
         fs::write(&path, text).with_context(|| format!("cannot write `{}`", path.display()))
     };
-    let modules: String = MODULES.iter().map(|name| format!("<module>{name}</module>")).collect();
-    let import = dependency("org.apache.hadoop", "hadoop-project", version, "<type>pom</type><scope>import</scope>");
+    let modules = MODULES.map(|name| format!("<module>{name}</module>")).concat();
+    let import =
+        dependency("org.apache.hadoop", "hadoop-project", version, "<type>pom</type><scope>import</scope>");
     let parent = format!(
         "<project><modelVersion>4.0.0</modelVersion><groupId>stoker</groupId><artifactId>hadoop-home</artifactId>\
          <version>1</version><packaging>pom</packaging><modules>{modules}</modules>\
@@ -64,9 +66,10 @@ pub(super) fn write_reactor(work: &Path, version: &str) -> anyhow::Result<()> {
         match module {
             "common" => {
                 let (group, name) = LOG_BINDING;
-                wants.push_str(&format!(
+                let _ = write!(
+                    wants,
                     "<dependency><groupId>{group}</groupId><artifactId>{name}</artifactId></dependency>"
-                ));
+                );
             }
             "webapps" => {
                 // The pages are in the jar of the tests, and nowhere else.
@@ -155,8 +158,9 @@ impl Maven {
         for entry in entries {
             let path = entry?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            if name.starts_with("maven-metadata-") && name.ends_with(".xml") {
-                let text = fs::read_to_string(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
+            if name.starts_with("maven-metadata-") && path.extension().is_some_and(|end| end == "xml") {
+                let text =
+                    fs::read_to_string(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
                 found.extend(versions_in(&text));
             }
         }
@@ -193,7 +197,9 @@ fn explain(errors: &[String], error: anyhow::Error, version: &str) -> anyhow::Er
     if let Some((artefact, line)) = after("Could not transfer artifact ") {
         let why = line.rsplit("): ").next().unwrap_or_default();
         let why = why.split(" -> ").next().unwrap_or(why).trim();
-        return anyhow::anyhow!("cannot fetch `{artefact}`: {why} (check the network, and Maven's settings.xml)");
+        return anyhow::anyhow!(
+            "cannot fetch `{artefact}`: {why} (check the network, and Maven's settings.xml)"
+        );
     }
     match errors.iter().find(|line| !line.is_empty()) {
         Some(line) => anyhow::anyhow!("Maven failed: {line}"),
