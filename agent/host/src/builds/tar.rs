@@ -42,6 +42,9 @@ pub(super) fn read(feed: &mut Feed, sink: &mut Sink<'_>) -> Result<(), BuildErro
             return Err(reader.corrupt(sink, "a header's checksum is wrong"));
         }
         reader.last = header.path_bytes().into_owned();
+        if let Some(what) = odd_fields(&block) {
+            return Err(reader.ambiguous(sink, what));
+        }
         sink.watch.tick()?;
         let kind = block[156];
         let size =
@@ -124,7 +127,9 @@ impl Reader<'_> {
         if got < data.len() {
             return Err(self.corrupt(sink, "it is cut off"));
         }
-        self.pad(sink, size)?;
+        if !self.pad(sink, size)? {
+            return Err(self.ambiguous(sink, "something follows a long name"));
+        }
         match kind {
             b'g' => {
                 for key in self.records(sink, &data)?.keys() {
@@ -132,7 +137,6 @@ impl Reader<'_> {
                         return Err(self.ambiguous(sink, "a global header sets a name, link or size"));
                     }
                 }
-                return Ok(());
             }
             b'x' => {
                 if extended.pax {
@@ -218,11 +222,9 @@ impl Reader<'_> {
         block: &[u8; BLOCK],
         size: u64,
     ) -> Result<(), BuildError> {
-        let header = Header::from_byte_slice(block);
+        let long_name = extended.name.is_some();
         if let Some(name) = extended.name {
             self.last = name;
-        } else if cut_by_nul(&block[..100]) || (header.as_ustar().is_some() && cut_by_nul(&block[345..500])) {
-            return Err(self.ambiguous(sink, "a NUL cuts its name"));
         }
         let name = self.last.clone();
         if extended.size.is_some_and(|extended| extended != size) {
@@ -230,7 +232,6 @@ impl Reader<'_> {
         }
         let link = match extended.link {
             Some(link) => link,
-            None if cut_by_nul(&block[157..257]) => return Err(self.ambiguous(sink, "a NUL cuts its link")),
             None => block[157..257].split(|b| *b == 0).next().unwrap_or_default().to_vec(),
         };
         let exec =
@@ -243,12 +244,12 @@ impl Reader<'_> {
         }
         match kind {
             // The oldest form has no type for folders.
-            0 if folder_name && size == 0 => sink.folder(&name),
+            0 if folder_name && size == 0 && !long_name => sink.folder(&name),
             b'0' | 0 if folder_name => Err(self.ambiguous(sink, "a file's name ends in `/`")),
             b'0' | 0 => {
                 let mut body = Content { feed: self.feed, left: size, sink_source: sink.watch.clone() };
                 sink.file(&name, size, exec, &mut body)?;
-                self.pad(sink, size)
+                self.pad(sink, size).map(|_| ())
             }
             b'5' => sink.folder(&name),
             b'1' | b'2' if folder_name => Err(self.ambiguous(sink, "a link's name ends in `/`")),
@@ -264,15 +265,19 @@ impl Reader<'_> {
         }
     }
 
-    fn pad(&mut self, sink: &Sink<'_>, size: u64) -> Result<(), BuildError> {
+    /// Takes the rest of a content's last block; whether it is empty as it should be.
+    fn pad(&mut self, sink: &Sink<'_>, size: u64) -> Result<bool, BuildError> {
         let over = (size % BLOCK as u64) as usize;
         if over == 0 {
-            return Ok(());
+            return Ok(true);
         }
         let mut rest = [0; BLOCK];
         let rest = &mut rest[over..];
         let got = self.feed.fill(rest).map_err(|error| sink.unreadable(error))?;
-        if got < rest.len() { Err(self.corrupt(sink, "it is cut off")) } else { Ok(()) }
+        if got < rest.len() {
+            return Err(self.corrupt(sink, "it is cut off"));
+        }
+        Ok(rest.iter().all(|b| *b == 0))
     }
 }
 
@@ -304,6 +309,40 @@ impl Body for Content<'_> {
         self.feed.take(n);
         self.left -= n as u64;
     }
+}
+
+/// What of a header's fields some tool reads otherwise than others.
+fn odd_fields(block: &[u8; BLOCK]) -> Option<&'static str> {
+    let prefix = &block[345..500];
+    match &block[257..265] {
+        b"ustar\x0000" if cut_by_nul(prefix) => return Some("a NUL cuts its name"),
+        b"ustar\x0000" => {}
+        // GNU's and the oldest form have no prefix, but some tools read it all the same.
+        b"ustar  \0" | b"\0\0\0\0\0\0\0\0" if prefix.iter().all(|b| *b == 0) => {}
+        b"ustar  \0" | b"\0\0\0\0\0\0\0\0" => return Some("its form has no place for a prefix"),
+        _ => return Some("its form is not known"),
+    }
+    if cut_by_nul(&block[..100]) {
+        return Some("a NUL cuts its name");
+    }
+    if cut_by_nul(&block[157..257]) {
+        return Some("a NUL cuts its link");
+    }
+    // Owner, group, device and time are not kept; a reader that stumbles over them sees another archive.
+    for field in [&block[100..108], &block[108..116], &block[116..124], &block[329..337], &block[337..345]] {
+        if !blank(field) && number(field).is_none() {
+            return Some("one of its fields is not a number");
+        }
+    }
+    let time = &block[136..148];
+    if time[0] != 0xff && !blank(time) && number(time).is_none() {
+        return Some("its time is not a number");
+    }
+    None
+}
+
+fn blank(field: &[u8]) -> bool {
+    field.iter().all(|b| *b == b' ' || *b == 0)
 }
 
 fn matters(key: &[u8]) -> bool {

@@ -21,6 +21,10 @@ const LATE_SIZES: u16 = 1 << 3;
 const UTF8: u16 = 1 << 11;
 /// Encryption, strong encryption, patches, masked headers.
 const FOREIGN: u16 = 1 | 1 << 5 | 1 << 6 | 1 << 13;
+/// The version of a reader of what is taken here: deflate and wide sizes, 4.5.
+const NEEDED: u8 = 45;
+/// Systems a zip may be written on: MS-DOS, Unix, NTFS, VFAT, macOS.
+const SYSTEMS: [u8; 5] = [0, 3, 10, 14, 19];
 const PIECE: usize = 128 * 1024;
 
 /// Reads all members in the order of the file.
@@ -184,7 +188,7 @@ impl Zip<'_> {
         };
         let (name, extra) = (take(u16_at(&head, 28))?, take(u16_at(&head, 30))?);
         take(u16_at(&head, 32))?;
-        let made_by_unix = head[5] == 3;
+        let made_by_unix = matches!(head[5], 3 | 19);
         let attributes = u32_at(&head, 38);
         let mut entry = Entry {
             flags: u16_at(&head, 8),
@@ -208,6 +212,12 @@ impl Zip<'_> {
         }
         if u16_at(&head, 34) != 0 {
             return Err(self.corrupt("it is one of several disks"));
+        }
+        if !SYSTEMS.contains(&head[5]) || !readable(head[6], head[7]) {
+            return Err(self.fault(
+                &entry.name,
+                Fault::Unsupported("needs a reader for another system or a newer one".into()),
+            ));
         }
         Ok(entry)
     }
@@ -245,6 +255,9 @@ impl Zip<'_> {
         let (name, extra) = rest.split_at(usize::from(name_len));
         if u32_at(&head, 0) != LOCAL || name != entry.name {
             return Err(self.ambiguous(&entry.name, "the directory and the member have different names"));
+        }
+        if !readable(head[4], head[5]) {
+            return Err(self.fault(&entry.name, Fault::Unsupported("needs another reader".into())));
         }
         if u16_at(&head, 6) != entry.flags || u16_at(&head, 8) != entry.method {
             return Err(self.ambiguous(&entry.name, "the directory and the member have different kinds"));
@@ -461,6 +474,11 @@ impl Body for Content<'_> {
     fn done(&mut self, n: usize) {
         self.at += n;
     }
+}
+
+/// Whether the version and system that a member needs are at hand.
+fn readable(version: u8, system: u8) -> bool {
+    version <= NEEDED && SYSTEMS.contains(&system)
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> u16 {

@@ -150,6 +150,12 @@ fn headers_that_can_be_read_in_two_ways() {
         ("GNU and PAX", [long(b'L', "t/a"), pax(b'x', "13 path=t/bb\n")].concat()),
         ("PAX and GNU", [pax(b'x', "13 path=t/bb\n"), long(b'L', "t/a")].concat()),
         ("GNU twice", [long(b'L', "t/a"), long(b'L', "t/b")].concat()),
+        ("GNU longer than it says", {
+            let mut cut = long(b'L', "t/abc");
+            cut[124..136].copy_from_slice(b"00000000004\0");
+            seal(&mut cut);
+            cut
+        }),
         ("NUL in GNU", long(b'L', "t/a\0b")),
         ("NUL in PAX", pax(b'x', "13 path=t/\0a\n")),
         ("empty PAX path", pax(b'x', "8 path=\n")),
@@ -166,6 +172,25 @@ fn headers_that_can_be_read_in_two_ways() {
         let (_, found) = fault(what, &[start, plain.clone(), vec![0; 1024]].concat());
         assert!(matches!(found, Fault::Ambiguous(_)), "{what}: {found}");
     }
+    for (what, at, bytes) in [
+        ("a prefix the form has not", 345, &b"p"[..]),
+        ("an unknown form", 263, b"11"),
+        ("an owner that is no number", 108, b"x"),
+        ("a time that is no number", 136, b"-"),
+    ] {
+        let mut odd = block(&file("top/f", "12345"));
+        if at == 345 {
+            odd[257..265].copy_from_slice(b"ustar  \0");
+        }
+        odd[at..at + bytes.len()].copy_from_slice(bytes);
+        seal(&mut odd);
+        let (_, found) = fault(what, &[odd, vec![0; 1024]].concat());
+        assert!(matches!(found, Fault::Ambiguous(_)), "{what}: {found}");
+    }
+    refused(
+        "a global header at the end",
+        &[plain.clone(), pax(b'g', "13 comment=x\n"), vec![0; 1024]].concat(),
+    );
     let mut folder_with_content = block(&Member { kind: b'5', ..file("top/d", "12345") });
     folder_with_content.extend(vec![0; 1024]);
     fault("folder with content", &folder_with_content);
