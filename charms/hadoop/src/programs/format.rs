@@ -57,8 +57,7 @@ impl Format<'_> {
         }
         fs::rename(attempt.join("current"), &current)
             .with_context(|| format!("cannot put the image into `{}`", current.display()))?;
-        sync(self.folder)?;
-        sweep(self.folder)
+        Ok(sync(self.folder)?)
     }
 
     fn java(&self, attempt: &Path) -> anyhow::Result<()> {
@@ -98,13 +97,12 @@ impl Format<'_> {
     }
 }
 
-/// Removes what unfinished attempts left.
-fn sweep(folder: &Path) -> anyhow::Result<()> {
+/// Removes what unfinished attempts left. What a JVM of such an attempt still writes stays until the next time.
+pub(super) fn sweep(folder: &Path) -> anyhow::Result<()> {
     for entry in fs::read_dir(folder).with_context(|| format!("cannot read `{}`", folder.display()))? {
         let entry = entry?;
         if entry.file_name().to_string_lossy().starts_with(ATTEMPT) {
-            let path = entry.path();
-            fs::remove_dir_all(&path).with_context(|| format!("cannot remove `{}`", path.display()))?;
+            let _ = fs::remove_dir_all(entry.path());
         }
     }
     Ok(())

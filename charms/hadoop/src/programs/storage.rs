@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use stoker_charm::serde_json::{self, Value, json};
 
-use super::format::{Format, sync};
+use super::format::{Format, sweep, sync};
 use super::version_file::Current;
 use super::{Args, done, later};
 
@@ -206,6 +206,9 @@ fn namenode(args: &Args, volumes: &[Volume], may_format: bool) -> anyhow::Result
         }
         record
     };
+    if may_format {
+        sweep(folder)?;
+    }
     let formatted = args.get("format") == Some(cluster.as_str());
     Ok(Ok(json!({
         "cluster-id": cluster, "nameservice": record.nameservice, "layout": layout, "fresh": false,
