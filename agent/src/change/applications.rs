@@ -6,8 +6,9 @@ use serde_json::Value;
 use stoker_model::charm::Role;
 use stoker_model::ids::{UnitId, check_name};
 use stoker_model::keys::Key;
-use stoker_model::observation::{Grant, Life};
+use stoker_model::observation::{Grant, Host, Life};
 use stoker_model::record::{App, End, Move, Relation, Release, Revision, Unit};
+use stoker_model::snapshot::Snapshot;
 
 use super::draft::Draft;
 use super::inputs::Inputs;
@@ -17,6 +18,8 @@ use crate::problem::{Problem, codes};
 
 /// A unit gets at least this much memory.
 const LEAST: u64 = 1 << 30;
+/// A plan's `scale` adds at most so many units at once: each transaction is bounded.
+const MAX_GROWTH: usize = 50;
 
 pub(super) fn deploy(
     core: &Core,
@@ -135,27 +138,62 @@ fn add(core: &Core, draft: &mut Draft, mut app: App, units: u32, reuse: &[String
     }
     let host = core.host();
     for i in 0..units {
-        let id = UnitId::new(app.name.clone(), app.next_unit);
-        app.next_unit += 1;
         let taken: u64 = draft.snapshot.units.values().map(|unit| unit.grant.memory).sum();
-        let unit = Unit {
-            id: id.clone(),
-            host: host.name.clone(),
-            life: Life::Alive,
-            release: app.release,
-            grant: Grant { cores: host.cores, memory: share(host.memory, taken) },
-            force: false,
-            destroy_data: false,
-            reuse: reuse.get(i as usize).cloned(),
-            stopped: Vec::new(),
-            restart: BTreeMap::new(),
-        };
-        draft.put(Key::Unit(id.clone()), &unit)?;
-        app.leader = app.leader.or(Some(id));
+        let unit = new_unit(&mut app, &host, taken, reuse.get(i as usize).cloned());
+        draft.put(Key::Unit(unit.id.clone()), &unit)?;
+        app.leader = app.leader.or(Some(unit.id));
     }
     draft.put(Key::App(app.name.clone()), &app)?;
     draft.concerns(&app.name);
     Ok(())
+}
+
+/// The records that bring an application to `wanted` units, as its leader's plan asks: new units at the end, or the
+/// highest ones told to go. Nothing where it has as many already, or is being removed.
+pub(crate) fn scaled(
+    snapshot: &Snapshot,
+    host: &Host,
+    name: &str,
+    wanted: u32,
+) -> Vec<Result<(Key, Vec<u8>), serde_json::Error>> {
+    let Some(app) = snapshot.apps.get(name).filter(|app| app.life == Life::Alive) else { return Vec::new() };
+    let alive: Vec<&std::sync::Arc<Unit>> = snapshot.units_of(name).filter(|u| u.life == Life::Alive).collect();
+    let mut records = Vec::new();
+    // The leader stays: it is its plan that asks.
+    let spare = alive.iter().rev().filter(|unit| app.leader.as_ref() != Some(&unit.id));
+    for unit in spare.take(alive.len().saturating_sub(wanted.max(1) as usize)) {
+        let going = Unit { life: Life::Dying, ..Unit::clone(unit) };
+        records.push(serde_json::to_vec(&going).map(|bytes| (Key::Unit(unit.id.clone()), bytes)));
+    }
+    let missing = (wanted as usize).saturating_sub(alive.len()).min(MAX_GROWTH);
+    let mut next = App::clone(app);
+    for _ in 0..missing {
+        let taken = snapshot.units.values().map(|unit| unit.grant.memory).sum();
+        let unit = new_unit(&mut next, host, taken, None);
+        records.push(serde_json::to_vec(&unit).map(|bytes| (Key::Unit(unit.id.clone()), bytes)));
+    }
+    if next != **app {
+        records.push(serde_json::to_vec(&next).map(|bytes| (Key::App(name.to_owned()), bytes)));
+    }
+    records
+}
+
+/// A further unit of an application.
+fn new_unit(app: &mut App, host: &Host, taken: u64, reuse: Option<String>) -> Unit {
+    let id = UnitId::new(app.name.clone(), app.next_unit);
+    app.next_unit += 1;
+    Unit {
+        id,
+        host: host.name.clone(),
+        life: Life::Alive,
+        release: app.release,
+        grant: Grant { cores: host.cores, memory: share(host.memory, taken) },
+        force: false,
+        destroy_data: false,
+        reuse,
+        stopped: Vec::new(),
+        restart: BTreeMap::new(),
+    }
 }
 
 /// A quarter of what is left of nine tenths of the host's memory, in steps of 256 MiB: sticky, so that a unit that

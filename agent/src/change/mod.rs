@@ -14,6 +14,7 @@ use crate::core::Core;
 use crate::core::ProgressSink;
 use crate::problem::{Problem, codes};
 
+pub(crate) use self::applications::scaled;
 use self::draft::Draft;
 use self::inputs::Inputs;
 

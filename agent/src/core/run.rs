@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, RwLock};
+use std::time::Duration;
 
 use stoker_host::builds::{Builds, Limits};
 use stoker_host::services::{ShimSupervisor, Supervisor};
@@ -27,6 +28,10 @@ use crate::problem::{Problem, chain, codes};
 use crate::settings::log::LevelHandle;
 use crate::settings::{Paths, Settings};
 
+/// How often the host's facts are read again while a unit is blocked, and otherwise.
+const LOOK_SOON: Duration = Duration::from_secs(5);
+const LOOK_SELDOM: Duration = Duration::from_secs(600);
+
 /// Runs the agent until it is told to end.
 pub(crate) async fn run(paths: Paths, settings: Settings, level: LevelHandle) -> Result<(), Problem> {
     // Held for life: a second agent on the same folder is refused before it touches anything.
@@ -47,6 +52,7 @@ pub(crate) async fn run(paths: Paths, settings: Settings, level: LevelHandle) ->
     };
     let keeper = tokio::spawn(keep_workers(Arc::clone(&core)));
     let hearing = tokio::spawn(hear_services(Arc::clone(&core)));
+    let looking = tokio::spawn(look_at_host(Arc::clone(&core)));
     tracing::info!(dir = %core.paths.root.display(), pid = std::process::id(), "the agent is up");
 
     wait_for_end(&core).await;
@@ -55,6 +61,7 @@ pub(crate) async fn run(paths: Paths, settings: Settings, level: LevelHandle) ->
     shutdown.cancel();
     settings_watch.abort();
     hearing.abort();
+    looking.abort();
     let _ = server.await;
     // Workers finish the step in hand.
     if let Ok(workers) = keeper.await {
@@ -254,6 +261,25 @@ async fn drop_strangers(core: &Core, known: &[UnitId]) {
                 tracing::error!(error = %chain(&error), "cannot stop it");
             }
         }
+    }
+}
+
+/// Reads the host's facts again: seldom, but soon while a unit is blocked, since what it waits for may have just been
+/// installed.
+async fn look_at_host(core: Arc<Core>) {
+    use stoker_model::status::State;
+    let mut follow = core.follow();
+    loop {
+        let blocked = follow.borrow_and_update().reports.values().any(|report| report.status.state == State::Blocked);
+        let wait = if blocked { LOOK_SOON } else { LOOK_SELDOM };
+        let changed = follow.wait_for(|snapshot| {
+            !blocked && snapshot.reports.values().any(|report| report.status.state == State::Blocked)
+        });
+        if tokio::time::timeout(wait, changed).await.is_ok() {
+            continue;
+        }
+        let host = host_facts(&core.paths, &core.settings()).await;
+        core.set_host(host);
     }
 }
 

@@ -1,5 +1,5 @@
 //! The stable codes, one line each: what they mean, how a CLI exits with them and how HTTP answers. A code is
-//! never given a second meaning and never removed.
+//! never given a second meaning and never removed. From ST0300 on they are codes of units' statuses.
 
 /// A stable code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +20,7 @@ macro_rules! codes {
     ($($name:ident = $id:literal, http $http:literal, exit $exit:literal, $says:literal;)*) => {
         $(
             #[doc = $says]
+            #[allow(dead_code, reason = "statuses name their codes by text")]
             pub(crate) const $name: Code =
                 Code { id: $id, name: stringify!($name), http: $http, exit: $exit, says: $says };
         )*
@@ -54,6 +55,31 @@ codes! {
     DEFERRED = "ST0023", http 409, exit 8, "The change is committed, but a move waits for busy services, so that running work is not disturbed. It moves when they are idle; `stoker rollout APP now` moves at once.";
     BLOCKED = "ST0024", http 409, exit 1, "The change settled, but a unit is blocked: a person must do something. `stoker why UNIT` says what.";
     UNIT_ERROR = "ST0025", http 409, exit 1, "A unit is in error: something of it fails. `stoker why UNIT` shows the evidence.";
+    SERVICE_FAILED = "ST0301", http 409, exit 1, "A service of the unit ended and its restart policy gives up on it. `stoker why UNIT` shows how it ended and the end of its log; `stoker restart UNIT/SERVICE` starts it again.";
+    TASK_FAILED = "ST0302", http 409, exit 1, "A task of the unit's plan failed for good, after the tries it has. `stoker why UNIT` shows the end of its log. When the cause is gone, `stoker restart UNIT/TASK` runs it again.";
+    SUPERVISOR = "ST0303", http 409, exit 1, "A service could not be started, stopped or asked. The message says what the keeper of the service said. It is tried again by itself.";
+    STOPPED = "ST0310", http 409, exit 1, "A user stopped this service (`stoker stop`). It stays stopped, over restarts of the agent too, until `stoker start UNIT`.";
+    ATTACH = "ST0320", http 409, exit 1, "The charm needs a resource that was never attached. Services that run are left alone. `stoker attach-resource APP NAME=SOURCE` attaches one.";
+    UNSETTLED = "ST0321", http 409, exit 1, "The charm's plans keep changing what the charm sees next: eight runs in a row had no other cause than its own output. It is a defect of the charm; it runs again when something else changes. What runs is left alone.";
+    CHARM_FAILED = "ST0322", http 409, exit 1, "The charm's program failed, hung beyond `charm.timeout`, or handed over nothing. It is run again by itself, less and less often, and at once when what it sees changes. What runs is left alone; `stoker why UNIT` shows what it said.";
+    BAD_PLAN = "ST0323", http 409, exit 1, "The charm handed over a plan that is not valid: an unknown key, a name that is not in the plan, a value that is too large. Nothing of it was used. What runs is left alone.";
+    CHARM_MISSING = "ST0324", http 409, exit 1, "The charm's own build cannot be linked on this host. `stoker builds` lists what is there.";
+    PROVING = "ST0325", http 409, exit 1, "Tasks that prove the new builds run before anything is stopped. What runs is left alone until they are done.";
+    NOT_PROVED = "ST0326", http 409, exit 1, "A task that was to prove the new builds failed, so the unit does not move: what was applied goes on, untouched. `stoker why UNIT` shows the evidence; `stoker restart UNIT/TASK` tries again, `stoker rollback APP` gives the change up.";
+    NOT_GRANTED = "ST0327", http 409, exit 1, "The plan names a secret that does not exist, or that its owner has not granted to a relation of this application.";
+    SECRET = "ST0328", http 409, exit 1, "A secret cannot be made or opened. The key that seals secrets is `secret.key` in the agent's folder; secrets sealed under another key cannot be opened.";
+    REUSE = "ST0329", http 409, exit 1, "Kept data that the unit was to take back is not there. `stoker kept list` shows what there is.";
+    STORE = "ST0330", http 409, exit 1, "The store refuses or does not answer. Services go on; it is tried again by itself.";
+    JOURNAL = "ST0331", http 409, exit 1, "This host's record of the unit cannot be written or read back. Services go on; nothing is done for the unit until it can.";
+    DOCUMENT = "ST0332", http 409, exit 1, "A document cannot be written as JSON: a number that JSON cannot carry. It is a defect.";
+    UNRESOLVED = "ST0333", http 409, exit 1, "The plan's placeholders cannot be resolved: its files name each other in a circle.";
+    TREE = "ST0334", http 409, exit 1, "A tree of the plan cannot be linked or derived: a build is missing on this host, or a path that is dropped or taken is not in it. Nothing was stopped.";
+    PORT = "ST0335", http 409, exit 1, "A port of the unit is taken by a process that is not stoker's; the message names it. Ports are remembered and never moved in silence: end that process, or prefer another port by the charm's options.";
+    UNIT_FOLDER = "ST0336", http 409, exit 1, "A folder of the unit cannot be made, removed or put aside. The message has the system's reason.";
+    DATA_MISSING = "ST0337", http 409, exit 1, "A folder of data is not the one that was made: its marker is missing or it is on another filesystem, as when a disk is not mounted. Nothing is started on it and nothing is formatted. Mount what belongs there.";
+    SYSTEM_USER = "ST0338", http 409, exit 1, "The system user of a service cannot be made or found.";
+    UNIT_FILE = "ST0339", http 409, exit 1, "A rendered file cannot be written or removed. The message has the system's reason, a full disk mostly; it is tried again by itself.";
+    NO_ACTION = "ST0340", http 409, exit 1, "The charm plans nothing for this action, as the unit is now. The message is the charm's.";
 }
 
 /// The code `ST0123`, in any case of letters.

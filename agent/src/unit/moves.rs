@@ -20,6 +20,9 @@ use super::trouble::Trouble;
 use super::worker::Worker;
 use crate::core::Core;
 
+/// How often a drain task is looked at, and how long its keeper may take beyond its own deadline.
+const DRAIN_LOOK: std::time::Duration = std::time::Duration::from_millis(100);
+const DRAIN_SLACK: std::time::Duration = std::time::Duration::from_secs(15);
 /// Transactions hold at most this many operations; a store refuses more.
 const MAX_OPS: usize = 90;
 
@@ -42,6 +45,7 @@ impl Worker {
             Some(Op::Move { to, stop, step }) => {
                 if step == MoveStep::Stopping {
                     for name in &stop {
+                        self.drain(name).await?;
                         self.core.supervisor.stop(&service_name(&self.id, name)).await?;
                         self.core.supervisor.forget(&service_name(&self.id, name)).await?;
                         self.services.forget(name);
@@ -57,12 +61,56 @@ impl Worker {
                 self.local.op = None;
                 self.save()?;
                 hit("agent.move.committed");
+                if let Some(applied) = self.local.applied.clone() {
+                    self.scale(&applied.plan).await?;
+                }
                 self.drop_folders()?;
                 self.sweep_files()
             }
             Some(Op::Remove(_)) => self.go_on_removing(view).await,
             Some(Op::Plan(_)) | None => Ok(()),
         }
+    }
+
+    /// Runs the drain task of a service that is about to stop, to its end or its deadline; one that fails does not
+    /// keep the service from being stopped.
+    async fn drain(&mut self, name: &str) -> Result<(), Trouble> {
+        let Some(applied) = self.local.applied.clone() else { return Ok(()) };
+        let Some(task) = applied.plan.services.get(name).and_then(|service| service.stop.drain.clone()) else {
+            return Ok(());
+        };
+        let (Some(spec), true) = (applied.plan.tasks.get(&task), self.services.running().contains(name)) else {
+            return Ok(());
+        };
+        let short = format!("t.{task}");
+        let key = applied.tasks.get(&task).cloned().unwrap_or_default();
+        let spec = self.task_spec(&applied, &short, &key, spec, super::launch::task_timeout())?;
+        let limit = spec.oneshot.map_or(super::launch::task_timeout(), |oneshot| oneshot.timeout);
+        let end = std::time::Instant::now() + limit + DRAIN_SLACK;
+        self.core.supervisor.start(&spec).await?;
+        hit("agent.move.draining");
+        while std::time::Instant::now() < end && !self.core.supervisor.observe(&spec.name).await?.phase.is_final() {
+            tokio::time::sleep(DRAIN_LOOK).await;
+        }
+        Ok(())
+    }
+
+    /// Grows or shrinks the application to what the leader's plan asks for.
+    async fn scale(&self, plan: &Plan) -> Result<(), Trouble> {
+        let Some(wanted) = plan.scale else { return Ok(()) };
+        let _turn = self.core.turn().await;
+        let snapshot = self.core.snapshot();
+        if snapshot.leader_of(&self.id.app).as_ref() != Some(&self.id) {
+            return Ok(());
+        }
+        let host = self.core.host();
+        let mut txn = Txn::new();
+        for key in crate::change::scaled(&snapshot, &host, &self.id.app, wanted) {
+            let (key, value) = key.map_err(|e| Trouble::from_error("ST0332", &e))?;
+            txn = txn.put(Core::key(&key), value);
+        }
+        let _ = self.core.commit(txn).await?;
+        Ok(())
     }
 
     /// A plan that waits for others: relation data, state and status are committed, nothing else.

@@ -147,6 +147,10 @@ impl Worker {
             if task.when.as_deref() != Some("before-move") && !moved {
                 continue;
             }
+            // A service's drain task runs when that service is about to stop, and only then.
+            if self.drains(&name) {
+                continue;
+            }
             if let Some(at) = self.task_waits.get(&short).filter(|at| !rerun && **at > Instant::now()) {
                 let wait = *at - Instant::now();
                 again = Some(again.map_or(wait, |a| a.min(wait)));
@@ -162,6 +166,11 @@ impl Worker {
             self.start_task(&name, &key, &task, known.unwrap_or_default(), rerun).await?;
         }
         Ok(again)
+    }
+
+    fn drains(&self, task: &str) -> bool {
+        let newest = self.local.candidate.as_ref().or(self.local.applied.as_ref());
+        newest.is_some_and(|n| n.plan.services.values().any(|s| s.stop.drain.as_deref() == Some(task)))
     }
 
     /// When a task that repeats is due; `None` where it does not repeat.
