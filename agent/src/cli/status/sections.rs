@@ -149,7 +149,7 @@ fn builds(status: &Value) -> Table {
             text(&build["resource"]),
             text(&build["revision"]),
             text(&build["version"]),
-            short(&text(&build["build"])),
+            short(&text(&build["digest"])),
             text(&build["verdict"]),
             cut(&text(&build["says"]), MESSAGE),
         ]);
@@ -222,7 +222,7 @@ mod tests {
                             "juju-status": {"current": "executing", "message": "running config-changed hook"}, "leader": true, "machine": "0"}}},
             },
             "builds": [{"application": "db", "resource": "server", "revision": 2, "version": "3.1",
-                "build": format!("b3:{}", "cd".repeat(32)), "verdict": "exact", "says": ""}],
+                "digest": format!("b3:{}", "cd".repeat(32)), "verdict": "exact", "says": ""}],
             "rollouts": [{"application": "db", "release": 4, "moved": 1, "units": 2, "message": "waits for 1 session"}],
             "integrations": [{"provider": "db:server", "requirer": "web:db", "interface": "db", "type": "regular"}],
             "controller": {"timestamp": "12:00:00Z"},
