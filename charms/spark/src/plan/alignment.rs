@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
+use stoker_charm::digest::of_document;
 use stoker_charm::ids::Digest;
 use stoker_charm::observation::{Observation, ServiceState, TaskState};
 use stoker_charm::plan::{Take, Task, Tree, Verdict, Work};
@@ -79,7 +80,7 @@ pub(super) fn align(
     let key_of = |keep: &Keep| key(spark, keep, java(version(keep, spark)), hdfs);
     let mut refused = remembered.refused_for(&spark.build, &hdfs.server.build);
     let mut decision = decided(refused.as_deref());
-    let tried = seen.tasks.get(CANARY).filter(|task| task.key == key_of(&decision.keep));
+    let tried = seen.tasks.get(CANARY).filter(|task| is_key(&task.key, &key_of(&decision.keep)));
     if let Some(task) = tried.filter(|t| t.state == TaskState::Bad && config.alignment == Policy::Auto)
         && matches!(&decision.keep, Keep::Swap(client) if client.build == hdfs.server.build)
     {
@@ -98,7 +99,7 @@ pub(super) fn align(
         )));
     }
     let key = key_of(&decision.keep);
-    let task = seen.tasks.get(CANARY).filter(|task| task.key == key);
+    let task = seen.tasks.get(CANARY).filter(|task| is_key(&task.key, &key));
     let evidence = match task.map(|task| task.state) {
         Some(TaskState::Done) => Evidence::Run,
         Some(TaskState::Bad) => Evidence::Failed,
@@ -146,6 +147,12 @@ fn key(spark: &Spark, keep: &Keep, java: Option<u32>, hdfs: &Hdfs<'_>) -> String
     };
     let text = format!("{} {client} java {} {}", spark.build, java.unwrap_or_default(), hdfs.identity());
     Digest::of(text.as_bytes()).to_string()
+}
+
+/// Whether a task ran for our key: the agent shows it as it is, or shortened to the beginning of its digest.
+fn is_key(shown: &str, ours: &str) -> bool {
+    shown == ours
+        || (shown.len() >= 32 && of_document(&ours).is_ok_and(|digest| digest.hex().starts_with(shown)))
 }
 
 /// What is known of a client beside reading its version.

@@ -136,7 +136,9 @@ fn a_done_canary_is_evidence_and_is_remembered() {
 #[test]
 fn a_bad_canary_keeps_the_shipped_client_under_auto_and_blocks_under_exact() {
     let mut seen = related("3.4.1");
+    // The agent may show the beginning of the key's digest in its place.
     let key = planned(&seen).tasks["canary"].key.clone().unwrap();
+    let key = stoker_charm::digest::of_document(&key).unwrap().hex()[..32].to_owned();
     seen["tasks"] = json!({"canary": {"key": key, "state": "bad", "exit": 1, "result": {"reason": "IllegalAccessError: x"}}});
     let kept = planned(&seen);
     assert!(kept.trees["spark"].take.is_empty());
