@@ -56,6 +56,10 @@ impl Worker {
                 let retry = trouble.retry;
                 tracing::warn!(unit = %self.id, status = trouble.status.state.word(), "{}", trouble.status.message);
                 self.trouble = Some(trouble);
+                // What is applied goes on whatever is in the way of what is new.
+                if let Err(further) = self.keep_running(&view).await {
+                    tracing::warn!(unit = %self.id, "{}", further.status.message);
+                }
                 let _ = self.report(&view).await;
                 self.core.seen.note(&self.id, Outcome { revision, ..Outcome::default() });
                 Pass::Wait(retry)
@@ -66,6 +70,8 @@ impl Worker {
     async fn look_and_do(&mut self, view: &View) -> Result<Pass, Trouble> {
         if !self.adopted {
             self.stop_orphans().await?;
+            self.sweep_actions()?;
+            hit("agent.worker.adopted");
             self.adopted = true;
         }
         self.services.refresh(self.local.applied.as_ref()).await?;
