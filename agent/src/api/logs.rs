@@ -262,7 +262,7 @@ mod tests {
         std::fs::write(&path, [vec![b'x'; LONGEST * 2 + 10], vec![b'\n', 0xff, b'\n']].concat()).unwrap();
         let mut tail = Tail::new("a".into(), path);
         let lines = all(&mut tail, true);
-        assert_eq!(lines.iter().map(|line| line.len()).filter(|&n| n > 3).sum::<usize>(), LONGEST * 2 + 10);
+        assert_eq!(lines.iter().map(String::len).filter(|&n| n > 3).sum::<usize>(), LONGEST * 2 + 10);
         assert_eq!(lines.last().unwrap(), "\u{fffd}");
     }
 

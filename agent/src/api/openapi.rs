@@ -111,7 +111,7 @@ fn operation_id(route: &Route) -> String {
         id.push('-');
         id.push_str(word.trim_end_matches(".json"));
     }
-    if let Some(last) = words.last().and_then(|word| word.strip_prefix('{')) {
+    if let Some(last) = words.clone().next_back().and_then(|word| word.strip_prefix('{')) {
         id.push_str("-by-");
         id.push_str(last.trim_end_matches('}'));
     }

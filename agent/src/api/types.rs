@@ -500,6 +500,7 @@ pub(crate) struct Why {
 }
 
 /// A cause with its evidence and fix.
+#[allow(clippy::struct_field_names, reason = "the documents' names are the API's")]
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Cause {
     /// *because …*
@@ -530,6 +531,7 @@ pub(crate) struct Kept {
 }
 
 /// GET `/v1/version`.
+#[allow(clippy::struct_field_names, reason = "the documents' names are the API's")]
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Version {
     /// The agent's version.

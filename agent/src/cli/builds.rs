@@ -1,5 +1,7 @@
 //! `stoker builds`.
 
+use std::fmt::Write as _;
+
 use clap::Subcommand;
 
 use super::out::{bytes, clean};
@@ -123,12 +125,14 @@ fn text(build: &Build) -> String {
     if !build.used_by.is_empty() {
         lines.push(("used by", build.used_by.join(" ")));
     }
-    let mut text: String =
-        lines.iter().map(|(name, value)| format!("{name:<10} {}\n", clean(value))).collect();
+    let mut text = String::new();
+    for (name, value) in &lines {
+        let _ = writeln!(text, "{name:<10} {}", clean(value));
+    }
     if !build.facts.is_null() {
         text.push_str("facts\n");
         for line in serde_json::to_string_pretty(&build.facts).unwrap_or_default().lines() {
-            text.push_str(&format!("  {}\n", clean(line)));
+            let _ = writeln!(text, "  {}", clean(line));
         }
     }
     text

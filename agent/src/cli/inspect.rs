@@ -1,5 +1,7 @@
 //! `stoker inspect`.
 
+use std::fmt::Write as _;
+
 use serde_json::Value;
 
 use super::out::clean;
@@ -42,14 +44,14 @@ fn render(facts: &Value) -> String {
     let mut text = String::new();
     for name in ["product", "version", "shape"] {
         if let Some(value) = facts[name].as_str() {
-            text.push_str(&format!("{name:<10} {}\n", clean(value)));
+            let _ = writeln!(text, "{name:<10} {}", clean(value));
         }
     }
     for name in ["requires", "provides", "details"] {
         let Some(map) = facts[name].as_object() else { continue };
         for (key, value) in map {
             let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            text.push_str(&format!("{name:<10} {} {}\n", clean(key), clean(&value)));
+            let _ = writeln!(text, "{name:<10} {} {}", clean(key), clean(&value));
         }
     }
     text

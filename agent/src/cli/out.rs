@@ -2,6 +2,7 @@
 //! from elsewhere harmless; must not know verbs.
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 
 use serde::Serialize;
@@ -112,7 +113,7 @@ impl Out {
         } else {
             problem.fix.clone()
         };
-        text.push_str(&format!("\n{cyan}fix:{plain} {}", clean(&fix)));
+        let _ = write!(text, "\n{cyan}fix:{plain} {}", clean(&fix));
         Self::say(&text);
     }
 }

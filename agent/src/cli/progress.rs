@@ -1,5 +1,6 @@
 //! Progress: drawn on a terminal, else one line per step and never one per tick.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -62,7 +63,7 @@ impl Shown {
             let more = lines.len().saturating_sub(1);
             let mut message = super::table::cut(lines.first().map_or("", String::as_str), 90);
             if more > 0 {
-                message.push_str(&format!(" (and {more} more)"));
+                let _ = write!(message, " (and {more} more)");
             }
             let bar = self.bar();
             if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed} {msg}") {

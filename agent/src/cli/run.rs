@@ -1,6 +1,7 @@
 //! `stoker run`.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
@@ -216,9 +217,9 @@ pub(super) fn plain(action: &ActionDoc) -> String {
                 let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
                 if value.contains('\n') {
                     let lines = clean_lines(&value).replace('\n', "\n  ");
-                    text.push_str(&format!("{}: |\n  {lines}\n", clean(name)));
+                    let _ = writeln!(text, "{}: |\n  {lines}", clean(name));
                 } else {
-                    text.push_str(&format!("{}: {}\n", clean(name), clean(&value)));
+                    let _ = writeln!(text, "{}: {}", clean(name), clean(&value));
                 }
             }
         }
@@ -227,7 +228,7 @@ pub(super) fn plain(action: &ActionDoc) -> String {
         other => text = format!("{other}\n"),
     }
     if !matches!(action.status.as_str(), "completed" | "failed") {
-        text.push_str(&format!("status: {}\n", clean(&action.status)));
+        let _ = writeln!(text, "status: {}", clean(&action.status));
     }
     if text.trim().is_empty() { String::new() } else { text }
 }

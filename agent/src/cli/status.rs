@@ -3,6 +3,7 @@
 
 mod sections;
 
+use std::fmt::Write as _;
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
@@ -88,7 +89,7 @@ fn draw(out: Out, status: &Value, connection: &str) -> Result<(), End> {
         return out.document(status);
     }
     let mut text = sections::render(status, super::table::terminal_width());
-    text.push_str(&format!("\n{} {connection}\n", jiff::Timestamp::now().strftime("%H:%M:%S")));
+    let _ = writeln!(text, "\n{} {connection}", jiff::Timestamp::now().strftime("%H:%M:%S"));
     if !std::io::stdout().is_terminal() {
         return Out::payload(&(text + "\n"));
     }

@@ -1,5 +1,7 @@
 //! `stoker why`.
 
+use std::fmt::Write as _;
+
 use super::out::{clean, clean_line};
 use super::{Context, End};
 use crate::api::types::Why;
@@ -27,12 +29,12 @@ fn render(why: &Why) -> String {
     for (depth, cause) in why.causes.iter().enumerate() {
         let indent = "  ".repeat(depth + 1);
         let code = if cause.code.is_empty() { String::new() } else { format!(" [{}]", clean(&cause.code)) };
-        text.push_str(&format!("{indent}because {}{code}\n", clean(&cause.cause)));
+        let _ = writeln!(text, "{indent}because {}{code}", clean(&cause.cause));
         for line in &cause.evidence {
-            text.push_str(&format!("{indent}  | {}\n", clean_line(line)));
+            let _ = writeln!(text, "{indent}  | {}", clean_line(line));
         }
         if !cause.fix.is_empty() {
-            text.push_str(&format!("{indent}  fix: {}\n", clean(&cause.fix)));
+            let _ = writeln!(text, "{indent}  fix: {}", clean(&cause.fix));
         }
     }
     text

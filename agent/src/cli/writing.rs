@@ -30,6 +30,7 @@ pub(crate) struct Writing {
     /// Move at once, whatever is busy
     #[arg(long, conflicts_with = "when_idle")]
     pub now: bool,
+    #[allow(clippy::option_option, reason = "the flag may stand alone or have a value")]
     /// Move when busy services are idle (the default), at the latest after DURATION
     #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true, value_parser = size::duration)]
     pub when_idle: Option<Option<Duration>>,
