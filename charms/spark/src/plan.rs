@@ -115,6 +115,11 @@ impl<'a> Scene<'a> {
             state: self.state(),
             ..Plan::default()
         };
+        if let Some(why) = &self.alignment.hold {
+            plan.hold = Some(why.clone());
+            plan.status = Status::new(State::Waiting, why.clone());
+            plan.state = seen.state.clone();
+        }
         if seen.life == Life::Dying {
             plan.gone = !busy(seen);
             if !plan.gone {
@@ -186,7 +191,9 @@ impl<'a> Scene<'a> {
             let published = match relation.endpoint.as_str() {
                 "hdfs" => self.hdfs.as_ref().map(|hdfs| hdfs.publish(self)),
                 "members" => Some(self.cluster.publish()),
-                "spark" if !self.configured() => Some(stuck::published(relation)),
+                "spark" if !self.configured() || self.alignment.hold.is_some() => {
+                    Some(stuck::published(relation))
+                }
                 "spark" => {
                     self.notebooks.iter().find(|n| n.relation.id == relation.id).map(|n| n.publish(self))
                 }

@@ -92,7 +92,9 @@ pub(crate) fn decide(q: &Question<'_>) -> Decision {
         return provided(q);
     }
     let current = match (q.policy, q.current) {
-        (Policy::Auto, Some(client)) => Keep::Swap(client.clone()),
+        (Policy::Auto, Some(client)) if q.refused.is_none_or(|refused| refused.build != client.build) => {
+            Keep::Swap(client.clone())
+        }
         _ => Keep::Shipped,
     };
     let now = level(version_of(&current, q), &server.version, Axes::CLEAR);

@@ -33,6 +33,8 @@ pub(super) struct Alignment {
     pub(super) memory: Pairs,
     /// The canary's key, where there is something to prove and the HDFS can be asked.
     proof: Option<String>,
+    /// Why nothing may move yet.
+    pub(super) hold: Option<String>,
 }
 
 /// Decides (the leader), or follows (the others).
@@ -57,12 +59,13 @@ pub(super) fn align(
             verdict: None,
             memory: Pairs::new(),
             proof: None,
+            hold: None,
         });
     };
     let remembered = Remembered::read(&seen.state.app);
     let java = |client: &str| spark.java.with_client(client).pick(&seen.host.java).map(|j| j.version);
     let runs = |client: &str| java(client).is_some();
-    let decided = |refused: Option<&str>| {
+    let decided = |refused: Option<&Refusal>| {
         decide(&Question {
             policy: config.alignment,
             shape: spark.shape,
@@ -70,7 +73,7 @@ pub(super) fn align(
             current: remembered.client.as_ref(),
             server: &hdfs.server,
             java: &runs,
-            refused: refused.map(|why| Refused { build: &hdfs.server.build, why }),
+            refused: refused.map(|r| Refused { build: &r.build, why: &r.why }),
         })
     };
     if !seen.leader {
@@ -78,25 +81,17 @@ pub(super) fn align(
         return Ok(Alignment::new(decision, spark, hdfs, python, Evidence::Read, Pairs::new(), None));
     }
     let key_of = |keep: &Keep| key(spark, keep, java(version(keep, spark)), hdfs);
-    let mut refused = remembered.refused_for(&spark.build, &hdfs.server.build);
-    let mut decision = decided(refused.as_deref());
+    let by = format!("{} java {}", spark.build, java(&hdfs.server.version).unwrap_or_default());
+    let mut refused = remembered.refusal(&by, &hdfs.server.build);
+    let mut decision = decided(refused.as_ref());
     let tried = seen.tasks.get(CANARY).filter(|task| is_key(&task.key, &key_of(&decision.keep)));
     if let Some(task) = tried.filter(|t| t.state == TaskState::Bad && config.alignment == Policy::Auto)
-        && matches!(&decision.keep, Keep::Swap(client) if client.build == hdfs.server.build)
+        && let Keep::Swap(client) = &decision.keep
     {
         let why = task.result.get("reason").and_then(Value::as_str).unwrap_or(&task.reason).to_owned();
-        decision = decided(Some(&why));
-        refused = Some(why);
-    }
-    let current = remembered.client.clone().map_or(Keep::Shipped, Keep::Swap);
-    let changes = decision.keep != current && spark.shape != Shape::Provided;
-    if changes && !hdfs.ready && running(seen) {
-        return Err(Stuck::waiting(format!(
-            "waiting for {} to be writable before the Hadoop client changes from {} to {}",
-            hdfs.relation.remote,
-            version(&current, spark),
-            version(&decision.keep, spark)
-        )));
+        let refusal = Refusal { build: client.build.clone(), why };
+        decision = decided(Some(&refusal));
+        refused = Some(refusal);
     }
     let key = key_of(&decision.keep);
     let task = seen.tasks.get(CANARY).filter(|task| is_key(&task.key, &key));
@@ -114,17 +109,30 @@ pub(super) fn align(
         memory.insert("client-version".to_owned(), client.version.clone());
         memory.insert("client-build".to_owned(), client.build.clone());
     }
-    if let Some(why) = refused {
-        memory.insert("refused-build".to_owned(), hdfs.server.build.clone());
-        memory.insert("refused-by".to_owned(), spark.build.to_string());
-        memory.insert("refused-why".to_owned(), why);
+    if let Some(refusal) = refused {
+        memory.insert("refused-build".to_owned(), refusal.build);
+        memory.insert("refused-by".to_owned(), by);
+        memory.insert("refused-why".to_owned(), refusal.why);
     }
     if evidence == Evidence::Run {
         memory.insert("proven".to_owned(), key.clone());
     }
     let worth = decision.keep != Keep::Shipped || !decision.level.in_line();
-    let proof = (worth && (evidence == Evidence::Run || (hdfs.ready && hdfs.own_made))).then_some(key);
-    Ok(Alignment::new(decision, spark, hdfs, python, evidence, memory, proof))
+    let askable = hdfs.ready && hdfs.own_made;
+    let proof = (worth && (evidence == Evidence::Run || askable)).then_some(key);
+    // What runs is not moved to a client that cannot be proven yet.
+    let current = remembered.client.clone().map_or(Keep::Shipped, Keep::Swap);
+    let unproven = matches!(&decision.keep, Keep::Swap(_)) && proof.is_none() && decision.keep != current;
+    let hold = (unproven && running(seen)).then(|| {
+        format!(
+            "waiting for {} to be writable before the Hadoop client changes from {} to {}",
+            hdfs.relation.remote,
+            version(&current, spark),
+            version(&decision.keep, spark)
+        )
+    });
+    let aligned = Alignment::new(decision, spark, hdfs, python, evidence, memory, proof);
+    Ok(Alignment { hold, ..aligned })
 }
 
 /// Whether something here may already use the client.
@@ -163,6 +171,12 @@ enum Evidence {
     Failed,
 }
 
+/// A client that failed its canary.
+struct Refusal {
+    build: String,
+    why: String,
+}
+
 /// What the leader remembered.
 struct Remembered<'a> {
     app: &'a Pairs,
@@ -177,10 +191,13 @@ impl<'a> Remembered<'a> {
         Self { app, client, proven: app.get("proven").cloned() }
     }
 
-    fn refused_for(&self, spark: &Digest, server: &str) -> Option<String> {
-        let same = self.app.get("refused-build").is_some_and(|build| build == server)
-            && self.app.get("refused-by").is_some_and(|by| *by == spark.to_string());
-        self.app.get("refused-why").filter(|_| same).cloned()
+    /// The client that failed, where it still is one that could be used, with the Spark and Java that it failed with.
+    fn refusal(&self, by: &str, server: &str) -> Option<Refusal> {
+        let build = self.app.get("refused-build")?;
+        let current = self.client.as_ref().map(|client| client.build.as_str());
+        let same = self.app.get("refused-by")? == by && (build == server || Some(build.as_str()) == current);
+        let why = self.app.get("refused-why")?.clone();
+        same.then(|| Refusal { build: build.clone(), why })
     }
 
     /// What a unit that does not lead has: the leader's client.
@@ -223,7 +240,7 @@ impl Alignment {
             says: decision.says,
             fix: decision.fix,
         };
-        Self { keep: decision.keep, client_version, verdict: Some(verdict), memory, proof }
+        Self { keep: decision.keep, client_version, verdict: Some(verdict), memory, proof, hold: None }
     }
 
     /// Spark's tree, and Hadoop's where Spark takes its client from there at run time.

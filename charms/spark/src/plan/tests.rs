@@ -154,6 +154,11 @@ fn a_bad_canary_keeps_the_shipped_client_under_auto_and_blocks_under_exact() {
     let again = planned(&seen);
     assert_eq!((&again.trees, &again.verdicts, &again.state), (&kept.trees, &kept.verdicts, &kept.state));
     assert_eq!(again.tasks["canary"].when, None);
+    // A client that failed after it was taken (nothing ran, so nothing waited) goes as well.
+    let mut taken = seen.clone();
+    taken["state"]["app"]["client-version"] = json!("3.4.1");
+    taken["state"]["app"]["client-build"] = json!(digest("3.4.1"));
+    assert_eq!((&planned(&taken).trees, &planned(&taken).state), (&kept.trees, &kept.state));
     // Another Spark build, another try.
     seen["resources"]["spark"]["build"] = json!(digest("spark 2"));
     assert_eq!(planned(&seen).trees["spark"].take.len(), 2);
@@ -179,6 +184,11 @@ fn the_client_follows_the_hdfs_only_while_it_can_be_proven() {
     next["relations"][0]["app"]["ready"] = json!("false");
     let waits = planned(&next);
     assert!(waits.hold.is_some() && waits.state.app["client-version"] == "3.4.1", "{:?}", waits.status);
+    // A new relation: its folders have to be asked for although nothing moves.
+    next["relations"][0]["app"]["ready"] = json!("true");
+    next["relations"][0]["app"]["made"] = json!("");
+    let asks = planned(&next);
+    assert!(asks.hold.is_some() && asks.tasks.is_empty() && asks.relations["4"].app.contains_key("dirs"));
     // Within the minor line the client in use stays.
     let mut near = related("3.4.3");
     near["state"] = seen["state"].clone();
