@@ -77,6 +77,16 @@ pub struct Applied {
     pub tasks: BTreeMap<String, String>,
 }
 
+impl Applied {
+    /// Whether another plan asks the same of the host: same services, tasks, files and folders.
+    pub fn same_work(&self, other: &Self) -> bool {
+        self.services == other.services
+            && self.tasks == other.tasks
+            && self.groups == other.groups
+            && self.bindings == other.bindings
+    }
+}
+
 /// A plan cannot be resolved.
 #[derive(Debug, thiserror::Error)]
 pub enum ResolveError {

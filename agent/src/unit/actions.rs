@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use stoker_host::fs::failpoint::hit;
-use stoker_host::services::Phase;
+use stoker_host::services::{Observed, Phase};
 use stoker_model::keys::Key;
 use stoker_model::observation::{Action as Asked, TaskState};
 use stoker_model::plan::Task;
@@ -43,6 +43,7 @@ impl Worker {
     async fn begin_action(&mut self, view: &View, action: Action) -> Result<(), Trouble> {
         match self.plan_action(view, &action).await {
             Ok(spec) => {
+                hit("agent.action.ready");
                 let running =
                     Action { state: ActionState::Running, started: Some(crate::core::now()), ..action.clone() };
                 self.put_action(&running).await?;
@@ -96,9 +97,16 @@ impl Worker {
     async fn follow_action(&mut self, action: Action) -> Result<(), Trouble> {
         let short = format!("a.{}", action.id);
         let name = service_name(&self.id, &short);
-        let observed = self.core.supervisor.observe(&name).await?;
-        if observed.phase == Phase::Absent {
-            return self.end_action(action, "the agent ended before its task was started; it is not begun again".into()).await;
+        let mut observed = self.core.supervisor.observe(&name).await?;
+        let begun = |seen: &Observed| seen.phase != Phase::Stopped || seen.started_ms.is_some();
+        if !begun(&observed) {
+            // Its keeper may be just coming up: after a stop none begins any more, and what is seen then stays so.
+            self.core.supervisor.stop(&name).await?;
+            observed = self.core.supervisor.observe(&name).await?;
+        }
+        if observed.phase == Phase::Absent || !begun(&observed) {
+            let why = "the agent ended before its task was started; it is not begun again";
+            return self.end_action(action, why.into()).await;
         }
         if !observed.phase.is_final() {
             return Ok(());
@@ -116,14 +124,33 @@ impl Worker {
         };
         self.put_action(&ended).await?;
         hit("agent.action.ended");
-        let folder = self.files_root().join("actions").join(ended.id.to_string());
-        stoker_host::fs::remove_tree(&folder)
-            .map_err(|e| Trouble::error("ST0339", format!("cannot remove `{}`: {e}", folder.display())))
+        self.sweep_actions()?;
+        hit("agent.action.swept");
+        Ok(())
+    }
+
+    /// Removes the files of actions that have ended: those of an action may hold secrets.
+    pub(super) fn sweep_actions(&self) -> Result<(), Trouble> {
+        let snapshot = self.core.snapshot();
+        let open = |id: u64| {
+            let action = snapshot.actions.get(&id);
+            action.is_some_and(|a| matches!(a.state, ActionState::Pending | ActionState::Running))
+        };
+        let Ok(entries) = std::fs::read_dir(self.files_root().join("actions")) else { return Ok(()) };
+        for path in entries.flatten().map(|entry| entry.path()) {
+            let id = path.file_name().and_then(|name| name.to_str()?.parse().ok());
+            if !id.is_some_and(open) {
+                stoker_host::fs::remove_tree(&path)
+                    .map_err(|e| Trouble::error("ST0339", format!("cannot remove `{}`: {e}", path.display())))?;
+            }
+        }
+        Ok(())
     }
 
     async fn end_action(&self, action: Action, message: String) -> Result<(), Trouble> {
         let completed = Some(crate::core::now());
-        self.put_action(&Action { state: ActionState::Failed, message, completed, ..action }).await
+        self.put_action(&Action { state: ActionState::Failed, message, completed, ..action }).await?;
+        self.sweep_actions()
     }
 
     async fn put_action(&self, action: &Action) -> Result<(), Trouble> {

@@ -36,7 +36,9 @@ impl Worker {
         self.render(&candidate)?;
         hit("agent.prepare.rendered");
         self.local.candidate = Some(candidate);
-        self.save()
+        self.save()?;
+        hit("agent.prepare.done");
+        Ok(())
     }
 
     /// Where rendered files go.
@@ -89,6 +91,7 @@ impl Worker {
             trouble.status.message = format!("tree {name}: {}", trouble.status.message);
             trouble
         })?;
+        hit("agent.prepare.tree-linked");
         let bound = (digest, path.display().to_string());
         self.trees.insert(spec, bound.clone());
         Ok(bound)
@@ -111,6 +114,7 @@ impl Worker {
                 ..Trouble::blocked("ST0335", format!("port {name}: {error}"), "free a port, or prefer another one")
             })?;
             self.local.ports.insert(name.clone(), (first, port.count));
+            hit("agent.prepare.port-chosen");
             self.core.set_ports(&self.id, Some(self.local.ports.clone()));
             changed = true;
         }
@@ -153,6 +157,7 @@ impl Worker {
             }
             stoker_host::fs::make_folder(&path, mode, owner).map_err(|e| wrong(&path, &e))?;
             if known.is_none() {
+                hit("agent.prepare.folder-bare");
                 let filesystem = dir.keep.then(|| stoker_host::fs::filesystem_id(&path)).transpose();
                 let filesystem = filesystem.map_err(|e| wrong(&path, &e))?;
                 if let Some(id) = &filesystem {
@@ -162,6 +167,7 @@ impl Worker {
                     stoker_host::fs::atomic_write(&path.join(MARKER), text.as_bytes(), 0o644, None)
                         .map_err(|e| wrong(&path, &e))?;
                 }
+                hit("agent.prepare.folder-made");
                 let folder = Folder { path: path.display().to_string(), keep: dir.keep, filesystem };
                 self.local.dirs.insert(name.clone(), folder);
                 self.save()?;

@@ -39,6 +39,7 @@ impl Worker {
             if halted {
                 if runs {
                     self.core.supervisor.stop(&full).await?;
+                    hit("agent.service.halted");
                     self.services.forget(name);
                 }
                 continue;
@@ -46,8 +47,10 @@ impl Worker {
             let anew = asked > self.local.restarted.get(name).copied().unwrap_or(0);
             if anew {
                 self.core.supervisor.stop(&full).await?;
+                hit("agent.service.restart-stopped");
                 self.local.restarted.insert(name.clone(), asked);
                 self.save()?;
+                hit("agent.service.restart-noted");
             } else if runs && !observed.lost {
                 continue;
             } else if matches!(observed.phase, Phase::Failed | Phase::Exited) && !observed.lost {

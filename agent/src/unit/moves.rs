@@ -10,7 +10,7 @@ use stoker_model::observe::task_result;
 use stoker_model::plan::Plan;
 use stoker_model::record::{Secret, TaskResult, UnitReport};
 use stoker_model::report::{bags, shown_status};
-use stoker_model::resolve::Bindings;
+use stoker_model::resolve::{Applied, Bindings};
 use stoker_model::status::{State, Status};
 use stoker_store::Txn;
 
@@ -30,9 +30,11 @@ impl Worker {
     /// Begins a move: writes down what will be stopped, then does it.
     pub(super) async fn begin_move(&mut self, view: &View, stop: BTreeSet<String>) -> Result<(), Trouble> {
         let Some(to) = self.local.candidate.clone() else { return Ok(()) };
-        if !stop.is_empty() {
-            tracing::info!(unit = %self.id, release = to.release, stops = ?stop, "moves");
+        if stop.is_empty() {
+            // Nothing is undone on the way: until the journal says that it is applied, all of it is done again.
+            return self.commit_move(view, to).await;
         }
+        tracing::info!(unit = %self.id, release = to.release, stops = ?stop, "moves");
         self.local.op = Some(Op::Move { to: Box::new(to), stop, step: MoveStep::Stopping });
         self.save()?;
         hit("agent.move.begun");
@@ -65,11 +67,28 @@ impl Worker {
                     self.scale(&applied.plan).await?;
                 }
                 self.drop_folders()?;
-                self.sweep_files()
+                hit("agent.move.folders-dropped");
+                self.sweep_files()?;
+                hit("agent.move.swept");
+                Ok(())
             }
             Some(Op::Remove(_)) => self.go_on_removing(view).await,
             Some(Op::Plan(_)) | None => Ok(()),
         }
+    }
+
+    /// Tells the store, then the journal, that a plan is applied; then removes what no plan names any more.
+    async fn commit_move(&mut self, view: &View, to: Applied) -> Result<(), Trouble> {
+        self.publish(view, &to.plan, &to.bindings).await?;
+        hit("agent.move.published");
+        let plan = to.plan.clone();
+        self.local.applied = Some(to);
+        self.local.op = None;
+        self.save()?;
+        hit("agent.move.committed");
+        self.scale(&plan).await?;
+        self.drop_folders()?;
+        self.sweep_files()
     }
 
     /// Runs the drain task of a service that is about to stop, to its end or its deadline; one that fails does not
@@ -205,7 +224,9 @@ impl Worker {
         let bytes = serde_json::to_vec(&report).map_err(|e| Trouble::from_error("ST0332", &e))?;
         let alive = Core::key(&Key::Unit(self.id.clone()));
         let txn = Txn::new().exists(alive).put(Core::key(&Key::Report(self.id.clone())), bytes);
+        hit("agent.report.before-commit");
         let _ = self.core.commit(txn).await?;
+        hit("agent.report.committed");
         Ok(())
     }
 

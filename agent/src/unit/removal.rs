@@ -71,6 +71,7 @@ impl Worker {
             self.delete_records().await?;
             hit("agent.remove.records-gone");
             self.core.journal.delete(&journal_key(&self.id))?;
+            hit("agent.remove.journal-gone");
             self.core.set_ports(&self.id, None);
         }
         Ok(())
@@ -132,6 +133,7 @@ impl Worker {
         // One rename: the data is in one place or the other, never in both, never in halves.
         if any {
             std::fs::rename(&data, kept.join("data")).map_err(|e| wrong(&data, &e))?;
+            hit("agent.remove.data-moved");
         }
         stoker_host::fs::sync_folder(&kept).map_err(|e| wrong(&kept, &e))
     }
@@ -154,6 +156,7 @@ impl Worker {
         }
         self.local.reused = true;
         self.save()?;
+        hit("agent.reuse.noted");
         stoker_host::fs::remove_tree(&from).map_err(wrong)
     }
 

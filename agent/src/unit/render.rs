@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use stoker_host::fs::failpoint::hit;
 use stoker_host::users;
 use stoker_model::resolve::Applied;
 
@@ -51,6 +52,7 @@ impl Worker {
             written.map_err(|error| {
                 Trouble::error("ST0339", format!("cannot write `{}`: {error}", file.path.display()))
             })?;
+            hit("agent.prepare.file-written");
         }
         Ok(())
     }

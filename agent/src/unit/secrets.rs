@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use stoker_host::fs::failpoint::hit;
 use stoker_model::keys::Key;
 use stoker_model::plan::{self, Plan};
 use stoker_model::record::Secret;
@@ -85,7 +86,9 @@ impl Worker {
         let key = crate::core::Core::key(&Key::Secret(id.clone()));
         let bytes = serde_json::to_vec(&secret).map_err(|e| Trouble::from_error("ST0332", &e))?;
         // `None`: another unit made it meanwhile; its value is as good.
+        hit("agent.secret.before-commit");
         let _ = self.core.commit(Txn::new().absent(key.clone()).put(key, bytes)).await?;
+        hit("agent.secret.made");
         Ok(id)
     }
 

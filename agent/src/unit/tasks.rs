@@ -61,8 +61,9 @@ impl Worker {
                         self.put_result(&name, once, &key, TaskResult { runs, ..result }).await?;
                     }
                 }
-            } else if observed.digest != key {
-                // Claimed, then the agent ended before it was started: tried at once.
+            } else if observed.digest != key || observed.phase == Phase::Stopped {
+                // Claimed, then the agent ended before it was started, or it was stopped and did not end by itself:
+                // tried at once, and not counted as bad. A start lets no keeper of an earlier one begin.
                 self.put_result(&name, once, &key, TaskResult { state: TaskState::Retry, ..known }).await?;
             } else if observed.phase.is_final() {
                 let result = self.read_result(&short, &observed, &task, known).await;
@@ -72,6 +73,7 @@ impl Worker {
                     self.task_waits.insert(short, Instant::now() + wait);
                 }
                 self.put_result(&name, once, &key, result).await?;
+                hit("agent.task.recorded");
             }
         }
         Ok(())
@@ -268,6 +270,7 @@ impl Worker {
             let observed = self.core.supervisor.observe(&full).await?;
             if observed.phase != Phase::Absent {
                 self.core.supervisor.forget(&full).await?;
+                hit("agent.task.dropped");
             }
         }
         Ok(())

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use stoker_host::fs::failpoint::hit;
 use stoker_model::ids::UnitId;
 use stoker_model::local::Local;
 use tokio::sync::Notify;
@@ -77,6 +78,7 @@ async fn run(core: Arc<Core>, id: UnitId, wake: Arc<Notify>) -> Result<(), Worke
         Some(bytes) => Local::read(&id, &bytes)?,
         None => Local::new(id.clone()),
     };
+    hit("agent.worker.begun");
     core.set_ports(&id, Some(local.ports.clone()));
     let services = Services::new(Arc::clone(&core), id.clone(), Arc::clone(&wake));
     let mut worker = Worker {
@@ -128,6 +130,9 @@ impl Worker {
     /// Writes the record, durably, before anything that it speaks of is done.
     pub(super) fn save(&self) -> Result<(), Trouble> {
         let bytes = self.local.write()?;
-        Ok(self.core.journal.put(&journal_key(&self.id), &bytes)?)
+        hit("agent.journal.before-write");
+        self.core.journal.put(&journal_key(&self.id), &bytes)?;
+        hit("agent.journal.written");
+        Ok(())
     }
 }
