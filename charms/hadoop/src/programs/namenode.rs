@@ -55,6 +55,15 @@ impl NameNode {
         value.with_context(|| format!("the NameNode has no {attribute} in {bean} yet"))
     }
 
+    /// Whether the image and its edits were loaded.
+    pub(crate) fn loaded(&self) -> anyhow::Result<bool> {
+        let (status, text) = http::get(&format!("{}/startupProgress", self.url))?;
+        let answer: Value =
+            serde_json::from_str(&text).with_context(|| format!("the NameNode answers {status}"))?;
+        let phases = answer["phases"].as_array().context("the NameNode tells no phases of its start")?;
+        Ok(phases.iter().any(|phase| phase["name"] == "LoadingEdits" && phase["status"] == "COMPLETE"))
+    }
+
     /// A WebHDFS GET.
     pub(crate) fn ask(&self, path: &str, operation: &str) -> Result<Value, Failure> {
         judge(http::get(&self.address(path, operation, &[])))
