@@ -161,15 +161,18 @@ fn runtime(verb: &Verb) -> Result<tokio::runtime::Runtime, End> {
     Ok(built.map_err(|error| Problem::new(codes::INTERNAL, format!("cannot start: {error}")))?)
 }
 
-/// Help and version end with 0; a usage error with 2, an unknown verb with what was meant.
+/// Help and version end with 0; a usage error with 2 in its three parts, an unknown verb with what was meant.
 fn usage(error: &clap::Error, arguments: &[String]) -> ExitCode {
-    if error.kind() == clap::error::ErrorKind::InvalidSubcommand
-        && let Some(problem) = suggest::verb(error, arguments)
-    {
-        Out::problem(&problem);
-        return ExitCode::from(problem.exit_code());
+    if !error.use_stderr() {
+        // Whoever asked for help and went away has read enough.
+        let _ = error.print();
+        return ExitCode::SUCCESS;
     }
-    // Whoever asked for help and went away has read enough.
-    let _ = error.print();
-    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+    if error.kind() == clap::error::ErrorKind::MissingSubcommand && arguments.len() == 1 {
+        Out::say(verbs::HELP.trim_end());
+        return ExitCode::from(codes::USAGE.exit);
+    }
+    let problem = suggest::verb(error, arguments).unwrap_or_else(|| suggest::usage(error, arguments));
+    Out::problem(&problem);
+    ExitCode::from(problem.exit_code())
 }

@@ -44,8 +44,29 @@ const FOREIGN: &[(&str, &str)] = &[
     ("completion", "completions"),
 ];
 
+/// The problem of any other usage error: what is wrong, the hints, and where to look.
+pub(super) fn usage(error: &clap::Error, arguments: &[String]) -> Problem {
+    let said = error.render().to_string();
+    let mut lines = said.lines().map(str::trim_end).filter(|line| !line.trim().is_empty());
+    let first =
+        lines.next().unwrap_or_default().trim_start_matches("error: ").trim_end_matches(':').to_owned();
+    let hints: Vec<&str> = lines
+        .map(str::trim)
+        .filter(|line| !line.starts_with("Usage:") && !line.starts_with("For more"))
+        .collect();
+    let command = Cli::command();
+    let verb = arguments.iter().skip(1).find(|word| command.find_subcommand(word).is_some());
+    let help = verb.map_or_else(|| "stoker --help".to_owned(), |verb| format!("stoker {verb} --help"));
+    Problem::new(codes::USAGE, format!("cannot read the command: {first}"))
+        .evidence(hints.join("\n"))
+        .fix(help)
+}
+
 /// The problem for an unknown verb.
 pub(super) fn verb(error: &clap::Error, arguments: &[String]) -> Option<Problem> {
+    if error.kind() != clap::error::ErrorKind::InvalidSubcommand {
+        return None;
+    }
     let Some(ContextValue::String(asked)) = error.get(ContextKind::InvalidSubcommand) else { return None };
     // Only the verb itself, not a sub-verb.
     let at = arguments.iter().position(|argument| argument == asked)?;
@@ -118,6 +139,17 @@ mod tests {
         assert_eq!(fix_of("stoker --dir /x undo web").unwrap(), "stoker rollback");
         assert_eq!(fix_of("stoker stauts").unwrap(), "stoker status");
         assert_eq!(fix_of("stoker xyzzy").unwrap(), "stoker --help");
+    }
+
+    #[test]
+    fn usage_errors_have_their_three_parts() {
+        let arguments = ["stoker", "deploy", "web", "-n", "0"].map(str::to_owned);
+        let problem = usage(&Cli::try_parse_from(&arguments).unwrap_err(), &arguments);
+        assert!(problem.title.contains("'0'"), "{problem}");
+        assert_eq!((problem.fix.as_str(), problem.exit_code()), ("stoker deploy --help", 2));
+        let arguments = ["stoker", "show-unit"].map(str::to_owned);
+        let problem = usage(&Cli::try_parse_from(&arguments).unwrap_err(), &arguments);
+        assert!(problem.detail.contains("<UNIT>"), "{problem}");
     }
 
     #[test]
