@@ -4,6 +4,8 @@ mod api;
 mod cli;
 mod change;
 mod core;
+#[cfg(test)]
+mod failpoints;
 mod hooks;
 mod problem;
 mod settings;

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use stoker_host::fs::failpoint::hit;
 use serde_json::Value;
 use stoker_model::charm::ParamType;
 
@@ -92,6 +93,7 @@ impl Core {
         let to = folder.join(name);
         if !to.exists() {
             stoker_host::fs::atomic_write(&to, &bytes, 0o444, None).map_err(wrong)?;
+            hit("agent.upload.written");
         }
         Ok(to.display().to_string())
     }

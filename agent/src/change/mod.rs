@@ -7,7 +7,9 @@ mod inputs;
 mod relations;
 mod releases;
 mod running;
+mod steps;
 
+use stoker_host::fs::failpoint::hit;
 use crate::api::types::{Write, WriteReply, WriteRequest};
 use crate::api::caller::Caller;
 use crate::core::Core;
@@ -29,6 +31,7 @@ impl Core {
     ) -> Result<WriteReply, Problem> {
         Self::check_model(model)?;
         let inputs = self.inputs(&request.what, progress).await?;
+        hit("agent.change.inputs");
         let _turn = self.turn().await;
         let mut draft = Draft::new(&self.snapshot(), &request, caller)?;
         let says = apply(self, &mut draft, &request.what, &inputs)?;
@@ -59,7 +62,9 @@ impl Core {
             self.destroy_kept(id)?;
         }
         reply.change = Some(draft.number());
+        let (before, after) = steps::of(&request.what);
         let (number, txns) = draft.finish()?;
+        hit(before);
         for txn in txns {
             let revision = self.commit(txn).await.map_err(|e| Problem::internal("cannot commit the change", &e))?;
             match revision {
@@ -70,6 +75,7 @@ impl Core {
                 }
             }
         }
+        hit(after);
         tracing::info!(change = number, by = caller.user, "{}", reply.says);
         Ok(reply)
     }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use stoker_host::fs::failpoint::hit;
 use serde_json::Value;
 use stoker_host::builds::{Archive, BuildError, Builds, Ingested, Layout, Record, Source};
 use stoker_host::exec::{self, Exec, Sandbox};
@@ -257,7 +258,9 @@ impl Core {
         charms: &[LoadedCharm],
         product: &str,
     ) -> Result<MadeBuild, Problem> {
+        hit("agent.build.ingested");
         let facts = self.workshop().facts(&taken.digest, charms, product).await?;
+        hit("agent.build.before-record");
         let size = std::fs::metadata(source).map(|m| m.len()).unwrap_or_default();
         let record = Record {
             digest: taken.digest.clone(),
@@ -273,6 +276,7 @@ impl Core {
             .await
             .map_err(|e| Problem::internal("cannot write the build's record", &e))?
             .map_err(|e| refused(&e))?;
+        hit("agent.build.recorded");
         Ok(MadeBuild {
             digest: taken.digest,
             facts,
@@ -349,12 +353,14 @@ impl Core {
         };
         let done = match output {
             Ok(output) if output.is_success() => {
+                hit("agent.recipe.made");
                 let layouts = layouts(charm);
                 self.workshop().ingest(out, layouts, progress).await
             }
             Ok(output) => Err(wrong("the recipe failed").evidence(tail(&output.stderr, 12))),
             Err(problem) => Err(problem),
         };
+        hit("agent.recipe.taken");
         if let Err(error) = stoker_host::fs::remove_tree(&work) {
             tracing::warn!(%error, folder = %work.display(), "cannot remove what a recipe left");
         }

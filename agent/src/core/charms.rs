@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use stoker_host::fs::failpoint::hit;
 use serde_json::{Value, json};
 use stoker_host::builds::{Builds, Source};
 use stoker_host::users;
@@ -110,9 +111,11 @@ impl Core {
     pub(crate) async fn take_charm(&self, charm: &str) -> Result<LoadedCharm, Problem> {
         let folder = find(&self.charm_path(), charm)?;
         let builds = Arc::clone(&self.builds);
-        tokio::task::spawn_blocking(move || load(&builds, &folder))
+        let taken = tokio::task::spawn_blocking(move || load(&builds, &folder))
             .await
-            .map_err(|e| Problem::internal("cannot take the charm in", &e))?
+            .map_err(|e| Problem::internal("cannot take the charm in", &e))?;
+        hit("agent.charm.taken");
+        taken
     }
 
     /// The charm of an application's newest release.

@@ -19,6 +19,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use stoker_host::fs::failpoint::hit;
 use stoker_host::builds::Builds;
 use stoker_host::services::Supervisor;
 use stoker_model::ids::UnitId;
@@ -118,9 +119,11 @@ impl Core {
         if txn.is_empty() {
             return Ok(Some(self.snapshot().revision));
         }
+        hit("agent.store.before-commit");
         match self.store.commit(txn).await? {
             Committed::No => Ok(None),
             Committed::Yes(revision) => {
+                hit("agent.store.committed");
                 let mut follow = self.follow();
                 // The mirror's sender lives as long as the core, so waiting ends.
                 let _ = follow.wait_for(|snapshot| snapshot.revision >= revision).await;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
+use stoker_host::fs::failpoint::hit;
 use stoker_host::builds::{Builds, Limits};
 use stoker_host::services::{ShimSupervisor, Supervisor};
 use stoker_host::{exec, facts, users};
@@ -36,7 +37,9 @@ const LOOK_SELDOM: Duration = Duration::from_secs(600);
 pub(crate) async fn run(paths: Paths, settings: Settings, level: LevelHandle) -> Result<(), Problem> {
     // Held for life: a second agent on the same folder is refused before it touches anything.
     let _lock = take_lock(&paths)?;
+    hit("agent.start.locked");
     let core = Arc::new(open(paths, settings).await?);
+    hit("agent.start.opened");
     let listener = crate::api::server::bind(&core.paths)?;
     let shutdown = CancellationToken::new();
     let socket = core.paths.socket.clone();
@@ -53,9 +56,11 @@ pub(crate) async fn run(paths: Paths, settings: Settings, level: LevelHandle) ->
     let keeper = tokio::spawn(keep_workers(Arc::clone(&core)));
     let hearing = tokio::spawn(hear_services(Arc::clone(&core)));
     let looking = tokio::spawn(look_at_host(Arc::clone(&core)));
+    hit("agent.start.up");
     tracing::info!(dir = %core.paths.root.display(), pid = std::process::id(), "the agent is up");
 
     wait_for_end(&core).await;
+    hit("agent.stop.begun");
     tracing::info!("the agent ends; services go on");
     core.stop.send_replace(true);
     shutdown.cancel();
@@ -109,6 +114,10 @@ async fn open(paths: Paths, settings: Settings) -> Result<Core, Problem> {
     let store: Arc<dyn Store> = Arc::new(Embedded::open(&paths.store).map_err(database(&paths.store))?);
     ensure_model(store.as_ref(), &paths.store).await?;
     let limits = Limits { entries: settings.limits.entries, bytes: settings.limits.bytes, ..Limits::default() };
+    // What recipes that ended with an earlier agent had made so far.
+    let making = paths.cache.join("making");
+    stoker_host::fs::remove_tree(&making)
+        .map_err(|e| Problem::new(codes::FOLDER, format!("cannot remove `{}`: {e}", making.display())))?;
     let builds = Builds::open(&paths.builds)
         .map_err(|e| Problem::new(codes::FOLDER, "cannot open the builds").evidence(chain(&e)))?
         .with_limits(limits);
@@ -184,7 +193,9 @@ async fn ensure_model(store: &dyn Store, path: &Path) -> Result<(), Problem> {
         actions: 0,
     };
     let bytes = serde_json::to_vec(&model).map_err(|e| Problem::internal("cannot write the model", &e))?;
+    hit("agent.start.before-model");
     let _ = store.commit(Txn::new().absent(key.clone()).put(key, bytes)).await.map_err(database(path))?;
+    hit("agent.start.model-made");
     Ok(())
 }
 

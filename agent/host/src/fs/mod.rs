@@ -20,6 +20,7 @@ pub use folders::{filesystem_id, make_folder};
 /// `path` is replaced, never followed. The folder must exist.
 pub fn atomic_write(path: &Path, bytes: &[u8], mode: u32, owner: Option<(u32, u32)>) -> io::Result<()> {
     let (folder, name) = split(path)?;
+    sweep_unready(folder, name);
     let fresh = folder.join(format!(".{name}.{}", unique()));
     let written = write_new(&fresh, bytes, mode, owner).and_then(|()| {
         failpoint::hit("fs.write.before-rename");
@@ -31,6 +32,22 @@ pub fn atomic_write(path: &Path, bytes: &[u8], mode: u32, owner: Option<(u32, u3
         return Err(error);
     }
     sync_folder(folder)
+}
+
+/// Removes what a process that was killed left of this very file. Best effort: what stays is hidden and harmless.
+fn sweep_unready(folder: &Path, name: &str) {
+    let own = format!("{:x}", std::process::id());
+    let prefix = format!(".{name}.");
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let found = entry.file_name();
+        let Some(rest) = found.to_str().and_then(|found| found.strip_prefix(&prefix)) else { continue };
+        let parts: Vec<&str> = rest.split('-').collect();
+        let ours = parts.len() == 3 && parts.iter().all(|part| u128::from_str_radix(part, 16).is_ok());
+        let alive = |pid: &str| u32::from_str_radix(pid, 16).is_ok_and(|pid| Path::new(&format!("/proc/{pid}")).exists());
+        if ours && parts[0] != own && !alive(parts[0]) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
 }
 
 fn write_new(fresh: &Path, bytes: &[u8], mode: u32, owner: Option<(u32, u32)>) -> io::Result<()> {
@@ -109,6 +126,21 @@ mod tests {
         assert_eq!(std::fs::read(&path).unwrap(), b"two");
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left beside it");
+    }
+
+    #[test]
+    fn what_a_killed_process_left_is_removed_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let own = format!(".a.{:x}-1-0", std::process::id());
+        // No process has a number above the kernel's limit.
+        for name in [".a.7fffffff-12ab-0", own.as_str(), ".a.b", ".b.7fffffff-12ab-0"] {
+            std::fs::write(dir.path().join(name), "x").unwrap();
+        }
+        atomic_write(&dir.path().join("a"), b"one", 0o644, None).unwrap();
+        let names = std::fs::read_dir(dir.path()).unwrap().flatten();
+        let mut names: Vec<String> = names.map(|e| e.file_name().into_string().unwrap()).collect();
+        names.sort();
+        assert_eq!(names, [own.as_str(), ".a.b", ".b.7fffffff-12ab-0", "a"].map(str::to_owned));
     }
 
     #[test]
