@@ -191,7 +191,7 @@ public final class StokerCanary {
             int stop = more.indexOf('\n');
             text = text + ": " + (stop < 0 ? more : more.substring(0, stop));
         }
-        return text.length() > 600 ? text.substring(0, 600) : text;
+        return text.length() > 240 ? text.substring(0, 240) : text;
     }
 
     private static String quote(String text) {

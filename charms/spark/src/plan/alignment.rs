@@ -21,6 +21,8 @@ use crate::config::{Config, Pairs};
 
 /// The task that proves a tree.
 const CANARY: &str = "canary";
+/// The tree of a client whose canary failed.
+const FAILED: &str = "failed";
 
 /// The Hadoop client that Spark has, and what is known of it.
 pub(super) struct Alignment {
@@ -33,6 +35,9 @@ pub(super) struct Alignment {
     pub(super) memory: Pairs,
     /// The canary's key, where there is something to prove and the HDFS can be asked.
     proof: Option<String>,
+    /// The client whose canary just failed, and that canary's key: the plan goes on naming it until the refusal is
+    /// remembered, since a task that it does not name is not observed.
+    failed: Option<(Client, String)>,
     /// Why nothing may move yet.
     pub(super) hold: Option<String>,
 }
@@ -59,6 +64,7 @@ pub(super) fn align(
             verdict: None,
             memory: Pairs::new(),
             proof: None,
+            failed: None,
             hold: None,
         });
     };
@@ -84,12 +90,15 @@ pub(super) fn align(
     let by = format!("{} java {}", spark.build, java(&hdfs.server.version).unwrap_or_default());
     let mut refused = remembered.refusal(&by, &hdfs.server.build);
     let mut decision = decided(refused.as_ref());
-    let tried = seen.tasks.get(CANARY).filter(|task| is_key(&task.key, &key_of(&decision.keep)));
+    let key = key_of(&decision.keep);
+    let mut failed = None;
+    let tried = seen.tasks.get(CANARY).filter(|task| is_key(&task.key, &key));
     if let Some(task) = tried.filter(|t| t.state == TaskState::Bad && config.alignment == Policy::Auto)
         && let Keep::Swap(client) = &decision.keep
     {
         let why = task.result.get("reason").and_then(Value::as_str).unwrap_or(&task.reason).to_owned();
         let refusal = Refusal { build: client.build.clone(), why };
+        failed = Some((client.clone(), key));
         decision = decided(Some(&refusal));
         refused = Some(refusal);
     }
@@ -132,7 +141,7 @@ pub(super) fn align(
         )
     });
     let aligned = Alignment::new(decision, spark, hdfs, python, evidence, memory, proof);
-    Ok(Alignment { hold, ..aligned })
+    Ok(Alignment { failed, hold, ..aligned })
 }
 
 /// Whether something here may already use the client.
@@ -240,35 +249,50 @@ impl Alignment {
             says: decision.says,
             fix: decision.fix,
         };
-        Self { keep: decision.keep, client_version, verdict: Some(verdict), memory, proof, hold: None }
+        Self {
+            keep: decision.keep,
+            client_version,
+            verdict: Some(verdict),
+            memory,
+            proof,
+            failed: None,
+            hold: None,
+        }
     }
 
     /// Spark's tree, and Hadoop's where Spark takes its client from there at run time.
     pub(super) fn trees(&self, spark: &Spark) -> BTreeMap<String, Tree> {
-        let mut tree = Tree { base: spark.build.clone(), drop: Vec::new(), take: Vec::new() };
-        let mut trees = BTreeMap::new();
-        match &self.keep {
-            Keep::Shipped => {}
-            Keep::Swap(client) => {
-                if let Ok(from) = client.build.parse::<Digest>() {
-                    tree.drop.clone_from(&spark.client_jars);
-                    tree.take = ["api", "runtime"]
-                        .map(|part| format!("hadoop-client-{part}-{}.jar", client.version))
-                        .map(|jar| Take {
-                            from: from.clone(),
-                            path: format!("share/hadoop/client/{jar}"),
-                            to: format!("jars/{jar}"),
-                        })
-                        .into();
-                }
+        let plain = Tree { base: spark.build.clone(), drop: Vec::new(), take: Vec::new() };
+        let swapped = |client: &Client| {
+            let mut tree = plain.clone();
+            if let Ok(from) = client.build.parse::<Digest>() {
+                tree.drop.clone_from(&spark.client_jars);
+                tree.take = ["api", "runtime"]
+                    .map(|part| format!("hadoop-client-{part}-{}.jar", client.version))
+                    .map(|jar| Take {
+                        from: from.clone(),
+                        path: format!("share/hadoop/client/{jar}"),
+                        to: format!("jars/{jar}"),
+                    })
+                    .into();
             }
+            tree
+        };
+        let mut trees = BTreeMap::new();
+        let tree = match &self.keep {
+            Keep::Shipped => plain.clone(),
+            Keep::Swap(client) => swapped(client),
             Keep::Provide(client) => {
                 if let Ok(base) = client.build.parse() {
                     trees.insert("hadoop".to_owned(), Tree { base, drop: Vec::new(), take: Vec::new() });
                 }
+                plain.clone()
             }
-        }
+        };
         trees.insert("spark".to_owned(), tree);
+        if let Some((client, _)) = &self.failed {
+            trees.insert(FAILED.to_owned(), swapped(client));
+        }
         trees
     }
 
@@ -291,13 +315,17 @@ impl Alignment {
 
     /// The task that proves the client against the HDFS. What is exchanged is proven before anything moves to it.
     pub(super) fn canary(&self, scene: &Scene<'_>) -> BTreeMap<String, Task> {
-        let Some(key) = &self.proof else { return BTreeMap::new() };
+        let (key, tree) = match (&self.failed, &self.proof) {
+            (Some((_, key)), _) => (key, FAILED),
+            (None, Some(key)) => (key, "spark"),
+            (None, None) => return BTreeMap::new(),
+        };
         let folder = scene.config.canary_folder.clone();
         let folder = folder.unwrap_or_else(|| format!("/user/{}/.stoker-canary", scene.system_user()));
         let mut classpath = vec![
             "${tree:charm}/lib/canary".to_owned(),
             "${file:hadoop}".to_owned(),
-            "${tree:spark}/jars/*".to_owned(),
+            format!("${{tree:{tree}}}/jars/*"),
         ];
         classpath.extend(self.provided_classpath());
         let mut command = vec![format!("{}/bin/java", scene.java.home)];
@@ -307,8 +335,11 @@ impl Alignment {
         command.extend([classpath.join(":"), "StokerCanary".to_owned(), folder]);
         let mut trees = self.tree_names();
         trees.push("charm".to_owned());
+        if self.failed.is_some() {
+            trees.push(FAILED.to_owned());
+        }
         let task = Task {
-            when: (self.keep != Keep::Shipped).then(|| "before-move".to_owned()),
+            when: (self.keep != Keep::Shipped && self.failed.is_none()).then(|| "before-move".to_owned()),
             once: Some("app".to_owned()),
             key: Some(key.clone()),
             command,

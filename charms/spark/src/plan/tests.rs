@@ -148,17 +148,31 @@ fn a_bad_canary_keeps_the_shipped_client_under_auto_and_blocks_under_exact() {
         "{:?}",
         kept.status
     );
-    // The refusal outlives the task, and what is kept is tried as well, holding nothing back.
+    // Until the refusal is remembered the task stays, for it is the evidence; it holds nothing back.
+    let evidence = &kept.tasks["canary"];
+    assert_eq!(
+        (evidence.key.as_ref(), evidence.when.as_deref()),
+        (planned(&related("3.4.1")).tasks["canary"].key.as_ref(), None)
+    );
+    assert_eq!(kept.trees["failed"].take.len(), 2);
+    // Then what is kept is tried as well.
     seen["state"] = json!({"app": kept.state.app});
     seen["tasks"] = json!({});
     let again = planned(&seen);
-    assert_eq!((&again.trees, &again.verdicts, &again.state), (&kept.trees, &kept.verdicts, &kept.state));
+    assert_eq!(
+        (&again.trees["spark"], &again.verdicts, &again.state),
+        (&kept.trees["spark"], &kept.verdicts, &kept.state)
+    );
+    assert!(!again.trees.contains_key("failed"));
     assert_eq!(again.tasks["canary"].when, None);
     // A client that failed after it was taken (nothing ran, so nothing waited) goes as well.
     let mut taken = seen.clone();
     taken["state"]["app"]["client-version"] = json!("3.4.1");
     taken["state"]["app"]["client-build"] = json!(digest("3.4.1"));
-    assert_eq!((&planned(&taken).trees, &planned(&taken).state), (&kept.trees, &kept.state));
+    assert_eq!(
+        (&planned(&taken).trees["spark"], &planned(&taken).state),
+        (&kept.trees["spark"], &kept.state)
+    );
     // Another Spark build, another try.
     seen["resources"]["spark"]["build"] = json!(digest("spark 2"));
     assert_eq!(planned(&seen).trees["spark"].take.len(), 2);
