@@ -84,6 +84,7 @@ struct Entry {
     offset: u64,
     /// Unix file mode, 0 where the writer had none.
     mode: u32,
+    unix: bool,
     /// MS-DOS says it is a folder.
     folder_bit: bool,
 }
@@ -198,6 +199,7 @@ impl Zip<'_> {
             size: u64::from(u32_at(&head, 24)),
             offset: u64::from(u32_at(&head, 42)),
             mode: if made_by_unix { attributes >> 16 } else { 0 },
+            unix: made_by_unix,
             folder_bit: attributes & 0x10 != 0,
             name,
         };
@@ -315,7 +317,8 @@ impl Zip<'_> {
             let what = format!("is packed in a way ({}) that is not known here", entry.method);
             return Err(self.fault(name, Fault::Unsupported(what)));
         }
-        if !name.is_ascii() && entry.flags & UTF8 == 0 {
+        // Other systems' names some readers take for their own alphabet's, marked or not.
+        if !name.is_ascii() && (entry.flags & UTF8 == 0 || !entry.unix) {
             return Err(self.fault(name, Fault::NotUtf8));
         }
         let folder_name = name.ends_with(b"/");
@@ -325,7 +328,8 @@ impl Zip<'_> {
             0o010_000 => return Err(self.fault(name, Fault::Special("pipe"))),
             0o140_000 => return Err(self.fault(name, Fault::Special("socket"))),
             0 | 0o100_000 | 0o120_000 if !folder_name => {}
-            0 | 0o040_000 if folder_name => {}
+            // Old Maven sets every bit of some folders' modes; every reader goes by the name.
+            0 | 0o040_000 | 0o100_000 | 0o170_000 if folder_name => {}
             _ => return Err(self.ambiguous(name, "its name and its mode disagree on what it is")),
         }
         if folder_name {
