@@ -1,0 +1,138 @@
+//! Resources and builds: where they come from, what is refused, what is the same.
+
+use std::fs;
+
+use stoker_tests::{Agent, payload_folder, tar};
+
+#[test]
+fn builds_come_from_anywhere_and_what_is_the_same_is_one() {
+    let agent = Agent::start();
+    agent.deploy("py-echo echo --resource payload=recipe:1.0");
+    assert_eq!(agent.about("echo/0")["payload"], "1.0");
+    let before = agent.processes();
+
+    // The same contents again: no revision, no release, no restart.
+    for source in ["recipe:1.0", &format!("build:{}", digest(&agent))] {
+        agent.ok(&format!("attach-resource echo payload={source} --wait --timeout 60s"));
+    }
+    assert_eq!(agent.json("releases echo").as_array().unwrap().len(), 1);
+    assert_eq!(agent.json("resources echo --details")[0]["revisions"].as_array().unwrap().len(), 1);
+    assert_eq!(agent.processes(), before);
+
+    // A folder and the archive of it are one build.
+    let folder = agent.beside("payload-2.0");
+    payload_folder(&folder, "2.0");
+    let archive = agent.beside("payload-2.0.tar.gz");
+    tar(&folder, &archive);
+    let added = agent.json(&format!("builds add {}", archive.display()));
+    assert!(added["new_bytes"].as_u64().unwrap() > 0 && added["seconds"].is_number(), "{added}");
+    assert_eq!((&added["facts"]["version"], &added["files"]), (&"2.0".into(), &3.into()), "{added}");
+    let again = agent.json(&format!("builds add {}", folder.display()));
+    assert_eq!((&again["digest"], &again["new_bytes"]), (&added["digest"], &0.into()), "{again}");
+    let inspected = agent.json(&format!("inspect {}", archive.display()));
+    assert_eq!(inspected, added["facts"]);
+    let releases = agent.json("releases echo");
+    agent.ok(&format!("attach-resource echo payload={} --wait --timeout 60s", archive.display()));
+    assert_eq!(agent.about("echo/0")["payload"], "2.0");
+    assert_eq!(agent.json("releases echo").as_array().unwrap().len(), releases.as_array().unwrap().len() + 1);
+    let builds = agent.json("builds list");
+    let used = builds.as_array().unwrap().iter().find(|build| build["digest"] == added["digest"]).unwrap();
+    assert!(used["used_by"].to_string().contains("echo/payload@2"), "{used}");
+    let digest = added["digest"].as_str().unwrap();
+    assert_eq!(agent.json(&format!("builds show {}", &digest[..15]))["digest"], digest);
+
+    // Without an agent the answer is the same.
+    let stale = stoker_tests::Folder::new();
+    let charm = stoker_tests::charms().join("py-echo");
+    let alone = stoker_tests::stoker([
+        "--dir".into(),
+        stale.path().display().to_string(),
+        "inspect".into(),
+        archive.display().to_string(),
+        "--charm".into(),
+        charm.display().to_string(),
+        "--format".into(),
+        "json".into(),
+    ]);
+    assert_eq!(alone.exits(0).json(), added["facts"]);
+
+    // A derived tree: the service sees less, the build is as it was.
+    agent.config("echo payload-drop=data/b");
+    let derived = agent.unit("echo/0")["trees"]["payload"].as_str().unwrap().to_owned();
+    assert_ne!(derived, digest);
+    let tree = agent.dir().join("builds/trees").join(derived.trim_start_matches("b3:"));
+    assert!(tree.join("data/a").exists() && !tree.join("data/b").exists());
+    agent.config("echo --reset payload-drop");
+    assert_eq!(agent.unit("echo/0")["trees"]["payload"], digest);
+}
+
+fn digest(agent: &Agent) -> String {
+    agent.json("resources echo")[0]["revisions"][0]["build"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn what_is_no_build_is_refused_and_nothing_of_it_stays() {
+    let agent = Agent::start();
+    agent.deploy("py-echo echo --resource payload=recipe:1.0");
+    let before = (agent.json("builds"), agent.json("releases echo"), agent.processes());
+    let folder = agent.beside("payload-9");
+    payload_folder(&folder, "9");
+    let mut noise: u64 = 88_172_645_463_325_252;
+    let bytes: Vec<u8> = (0..200_000)
+        .map(|_| {
+            noise ^= noise << 13;
+            noise ^= noise >> 7;
+            noise ^= noise << 17;
+            noise as u8
+        })
+        .collect();
+    fs::write(folder.join("data/noise"), bytes).unwrap();
+    let whole = agent.beside("whole.tar.gz");
+    tar(&folder, &whole);
+    let cut = agent.beside("cut.tar.gz");
+    let packed = fs::read(&whole).unwrap();
+    fs::write(&cut, &packed[..packed.len() * 2 / 3]).unwrap();
+    let garbage = agent.beside("garbage.tar.gz");
+    fs::write(&garbage, "this is no archive").unwrap();
+    let strange = agent.beside("strange");
+    fs::create_dir_all(&strange).unwrap();
+    fs::write(strange.join("README"), "nothing that a charm knows").unwrap();
+    let empty = agent.beside("unversioned");
+    payload_folder(&empty, "");
+    let linked = agent.beside("linked");
+    payload_folder(&linked, "1");
+    std::os::unix::fs::symlink("../../../../etc/passwd", linked.join("data/out")).unwrap();
+    let leaves = agent.beside("linked.tar.gz");
+    tar(&linked, &leaves);
+
+    for (source, code, word) in [
+        (cut.display().to_string(), 1, "ST0014"),
+        (garbage.display().to_string(), 1, "ST001"),
+        (leaves.display().to_string(), 1, "ST0014"),
+        (strange.display().to_string(), 1, "ST0015"),
+        (empty.display().to_string(), 1, "VERSION"),
+        ("/nonexistent/file.tar.gz".to_owned(), 5, "/nonexistent/file.tar.gz"),
+        ("recipe:bad".to_owned(), 1, "ST0019"),
+        (format!("build:b3:{}", "0".repeat(64)), 5, "build"),
+        ("build:b3:xyz".to_owned(), 2, "build"),
+        ("https://example.org/x.tgz".to_owned(), 2, "https"),
+    ] {
+        for verb in ["attach-resource echo payload=", "builds add "] {
+            if verb.starts_with("builds") && source.starts_with("recipe") {
+                continue;
+            }
+            let refused = agent.cli(&format!("{verb}{source}")).is_problem().says(&[word]);
+            let codes = if source.starts_with("https") { vec![1, 2] } else { vec![code] };
+            assert!(codes.contains(&refused.code), "{refused:?}");
+        }
+        if !source.starts_with("recipe") && !source.starts_with("https") {
+            // `inspect` refuses what `builds add` refuses.
+            agent.cli(&format!("inspect {source}")).exits(code).is_problem();
+        }
+    }
+    agent.cli("attach-resource echo paylod=recipe:1.0").exits(5).is_problem().says(&["payload"]);
+    agent.cli("attach-resource ehco payload=recipe:1.0").exits(5).is_problem().says(&["echo"]);
+    let incoming = fs::read_dir(agent.dir().join("builds/incoming")).unwrap().count();
+    assert_eq!(incoming, 0, "nothing is left of what was refused");
+    assert_eq!((agent.json("builds"), agent.json("releases echo"), agent.processes()), before);
+}
