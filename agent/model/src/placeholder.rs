@@ -73,16 +73,13 @@ pub fn pieces(text: &str) -> Vec<Piece<'_>> {
             let (word, name) = after[..end].split_once(':')?;
             Some((Kind::of(word)?, name, end))
         });
-        match hole {
-            Some((kind, name, end)) => {
-                push(&mut out, &rest[..at]);
-                out.push(Piece::Hole(kind, name));
-                rest = &after[end + 1..];
-            }
-            None => {
-                push(&mut out, &rest[..at + 2]);
-                rest = after;
-            }
+        if let Some((kind, name, end)) = hole {
+            push(&mut out, &rest[..at]);
+            out.push(Piece::Hole(kind, name));
+            rest = &after[end + 1..];
+        } else {
+            push(&mut out, &rest[..at + 2]);
+            rest = after;
         }
     }
     push(&mut out, rest);

@@ -69,10 +69,11 @@ impl Probe {
         if self.op.is_some() != self.value.is_some() {
             return Err("`op` and `value` go together".into());
         }
-        if let Some(pointer) = self.pointer.as_deref().or(self.each.as_deref()) {
-            if !pointer.is_empty() && !pointer.starts_with('/') {
-                return Err(format!("pointer `{pointer}` does not start with `/`"));
-            }
+        if let Some(pointer) = self.pointer.as_deref().or(self.each.as_deref())
+            && !pointer.is_empty()
+            && !pointer.starts_with('/')
+        {
+            return Err(format!("pointer `{pointer}` does not start with `/`"));
         }
         Ok(())
     }

@@ -36,23 +36,22 @@ pub fn shown_status(
                 shown = shown.worst(said.code("ST0301").fix("stoker why UNIT; stoker restart UNIT"));
             }
             ServiceState::Stopped => {
-                shown = shown.worst(Status::new(State::Waiting, format!("{name}: not started{because}")))
+                shown = shown.worst(Status::new(State::Waiting, format!("{name}: not started{because}")));
             }
             ServiceState::Starting => {
-                shown = shown.worst(Status::new(State::Waiting, format!("{name}: starting{because}")))
+                shown = shown.worst(Status::new(State::Waiting, format!("{name}: starting{because}")));
             }
             ServiceState::Unready => {
-                shown = shown.worst(Status::new(State::Waiting, format!("{name}: not ready{because}")))
+                shown = shown.worst(Status::new(State::Waiting, format!("{name}: not ready{because}")));
             }
         }
     }
     for (name, task) in tasks {
         let because = if task.reason.is_empty() { String::new() } else { format!(": {}", task.reason) };
         match task.state {
-            TaskState::Done => {}
-            TaskState::Waiting => {}
+            TaskState::Done | TaskState::Waiting => {}
             TaskState::Running => {
-                shown = shown.worst(Status::new(State::Waiting, format!("{name}: running")))
+                shown = shown.worst(Status::new(State::Waiting, format!("{name}: running")));
             }
             TaskState::Retry => {
                 shown =

@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn durations() {
-        assert_eq!(duration("60s"), Ok(Duration::from_secs(60)));
+        assert_eq!(duration("60s"), Ok(Duration::from_mins(1)));
         assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
         for bad in ["", "60", "s", "1w", "-1s", "99999999999999999999d"] {
             assert!(duration(bad).is_err(), "{bad}");

@@ -76,13 +76,14 @@ impl Snapshot {
     pub fn apply(&mut self, rest: &str, value: Option<&[u8]>) -> Result<(), BadRecord> {
         let Some(key) = Key::parse(rest) else { return Ok(()) };
         let done = match key {
-            Key::Model => match value {
-                Some(bytes) => serde_json::from_slice(bytes).map(|m| self.model = Some(Arc::new(m))),
-                None => {
+            Key::Model => {
+                if let Some(bytes) = value {
+                    serde_json::from_slice(bytes).map(|m| self.model = Some(Arc::new(m)))
+                } else {
                     self.model = None;
                     Ok(())
                 }
-            },
+            }
             Key::Change(n) => set(&mut self.changes, n, value),
             Key::App(app) => set(&mut self.apps, app, value),
             Key::Release(app, n) => set(&mut self.releases, (app, n), value),

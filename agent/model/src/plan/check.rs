@@ -72,10 +72,10 @@ fn check(plan: &Plan, observation: &Observation) -> Result<(), PlanError> {
     }
     for (name, dir) in &plan.dirs {
         mode(&format!("folder `{name}`"), dir.mode.as_deref())?;
-        if let Some(path) = &dir.path {
-            if !dir.keep || !path.starts_with('/') || path.split('/').any(|part| part == "..") {
-                return invalid(format!("folder `{name}`: `path` must be absolute, and only with `keep`"));
-            }
+        if let Some(path) = &dir.path
+            && (!dir.keep || !path.starts_with('/') || path.split('/').any(|part| part == ".."))
+        {
+            return invalid(format!("folder `{name}`: `path` must be absolute, and only with `keep`"));
         }
     }
     for (name, file) in &plan.files {
@@ -98,10 +98,10 @@ fn check(plan: &Plan, observation: &Observation) -> Result<(), PlanError> {
                 ));
             }
         }
-        if let Some(scope) = secret.scope.as_deref() {
-            if !matches!(scope, "app" | "unit") {
-                return invalid(format!("secret `{name}`: scope `{scope}` is neither app nor unit"));
-            }
+        if let Some(scope) = secret.scope.as_deref()
+            && !matches!(scope, "app" | "unit")
+        {
+            return invalid(format!("secret `{name}`: scope `{scope}` is neither app nor unit"));
         }
     }
     for (name, service) in &plan.services {
@@ -143,7 +143,7 @@ fn names(plan: &Plan) -> Result<(), PlanError> {
     for name in plan.files.keys() {
         let parts: Vec<&str> = name.split('/').collect();
         let plain = |p: &&str| !p.is_empty() && *p != "." && *p != ".." && !p.contains(['\0', '\\', '\n']);
-        if parts.len() > 8 || name.len() > 512 || !parts.iter().all(|part| plain(part)) {
+        if parts.len() > 8 || name.len() > 512 || !parts.iter().all(plain) {
             return invalid(format!("file `{name}`: not a relative path"));
         }
         if plan.files.keys().any(|other| other.starts_with(&format!("{name}/"))) {
@@ -194,10 +194,10 @@ fn check_service(plan: &Plan, name: &str, service: &Service) -> Result<(), PlanE
     ) {
         return invalid(format!("{what}: unknown stop signal `{}`", service.stop.signal));
     }
-    if let Some(drain) = &service.stop.drain {
-        if !plan.tasks.contains_key(drain) {
-            return invalid(format!("{what}: drain task `{drain}` is not in the plan"));
-        }
+    if let Some(drain) = &service.stop.drain
+        && !plan.tasks.contains_key(drain)
+    {
+        return invalid(format!("{what}: drain task `{drain}` is not in the plan"));
     }
     if !matches!(service.restart.on.as_str(), "failure" | "always" | "never") {
         return invalid(format!(
