@@ -116,6 +116,9 @@ impl<'a> Scene<'a> {
         plan.state.app.clone_from(&self.cluster.state);
         plan.status = self.status();
         if let Some(stuck) = self.cluster.mismatch(self) {
+            if let Some(running) = plan.state.app.get(cluster::VERSION) {
+                plan.version.clone_from(running);
+            }
             plan.status = stuck.status;
             plan.hold = Some(plan.status.message.clone());
         } else if !self.cluster.here && plan.services.is_empty() {

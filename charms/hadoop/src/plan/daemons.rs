@@ -70,16 +70,11 @@ fn datanode(scene: &Scene<'_>) -> Service {
 }
 
 fn secondary(scene: &Scene<'_>) -> Service {
-    let up = Probe {
-        http: Some("http://${address:default}:${port:secondary-http}/jmx?qry=java.lang:type=Runtime".into()),
-        ..Probe::default()
-    };
+    // No probe: a minute after all is well nothing should seem to be missing.
     Service {
         dirs: names(&["checkpoint", "tmp"]),
         ports: names(&["secondary-http"]),
         needs: names(&["namenode"]),
-        ready: vec![up],
-        follows: Vec::new(),
         ..daemon(
             scene,
             "secondary",

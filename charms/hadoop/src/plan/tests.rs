@@ -266,7 +266,7 @@ fn another_layout_is_held_and_blocked() {
         held.status.message
     );
     assert!(held.status.fix.contains("recipe:3.4.1"), "{}", held.status.fix);
-    assert!(held.hold.is_some());
+    assert!(held.hold.is_some() && held.version == "3.4.1");
     // What runs is what is told.
     assert_eq!(bag(&held, "4", "version"), Some("3.4.1"));
     assert_eq!(bag(&held, "4", "build"), bag(&end, "4", "build"));
