@@ -7,7 +7,7 @@ use reqwest::{Method, RequestBuilder, Response, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::problem::{Problem, chain, codes};
+use crate::problem::{Problem, codes};
 use crate::settings::Paths;
 use crate::settings::paths::SocketPath;
 
@@ -120,8 +120,17 @@ impl Client {
                 .fix("become a member of the group `stoker`, or ask as root");
             }
         }
-        unreachable(&self.paths, &chain(error))
+        unreachable(&self.paths, &cause(error))
     }
+}
+
+/// The last error of the chain: what the kernel said, without the HTTP client's words around it.
+fn cause(error: &reqwest::Error) -> String {
+    let mut last: &dyn std::error::Error = error;
+    while let Some(source) = last.source() {
+        last = source;
+    }
+    last.to_string()
 }
 
 fn unreachable(paths: &Paths, why: &str) -> Problem {
@@ -160,7 +169,7 @@ impl Lines {
             match self.answer.chunk().await {
                 Ok(Some(chunk)) => self.buffer.extend_from_slice(&chunk),
                 Ok(None) => return Ok(None),
-                Err(error) => return Err(unreachable(&self.paths, &chain(&error))),
+                Err(error) => return Err(unreachable(&self.paths, &cause(&error))),
             }
         }
     }

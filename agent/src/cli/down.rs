@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, FlockArg};
 use serde_json::Value;
+use stoker_host::services::record::Record;
 use stoker_model::size;
 
 use super::client::Client;
@@ -23,28 +24,44 @@ pub(crate) struct Arguments {
 }
 
 pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<(), End> {
-    let client = context.client()?;
+    let client = match context.client() {
+        Ok(client) => client,
+        // Not even a folder.
+        Err(problem) if problem.code == codes::UNREACHABLE.id && !context.paths.root.exists() => {
+            context.out.talk("no agent runs there");
+            return Ok(());
+        }
+        Err(problem) => return Err(problem.into()),
+    };
+    let was_there = client.get::<Value>(Client::root(&["version"])).await.is_ok();
     let asked = async {
         let said = tokio::time::timeout(
             arguments.timeout,
             client.post::<Value>(Client::root(&["down"]), &Value::Null),
         );
         match said.await {
-            // An agent that is gone before its answer is read has done what was asked.
+            // Nobody answers: gone before its answer was read, or never there.
+            Ok(Err(problem)) if problem.code == codes::UNREACHABLE.id && !was_there => {
+                if left_over(&context.paths.services) {
+                    return Err(problem.evidence("services may run that only their agent can stop"));
+                }
+                context.out.talk("no agent runs there");
+                return Ok(());
+            }
             Ok(Err(problem)) if problem.code == codes::UNREACHABLE.id && !context.paths.socket.exists() => {}
             Ok(answer) => {
                 answer?;
             }
             Err(_) => return Err(late()),
         }
-        gone(context, arguments.timeout).await
+        gone(context, arguments.timeout).await?;
+        context.out.talk("all services are stopped, the agent has ended");
+        Ok(())
     };
     let interrupted = || {
         Problem::new(codes::INTERRUPTED, "stopped waiting for the agent's end: it goes on").fix("stoker down")
     };
-    follow::interruptible(asked, interrupted).await?;
-    context.out.talk("all services are stopped, the agent has ended");
-    Ok(())
+    Ok(follow::interruptible(asked, interrupted).await?)
 }
 
 async fn gone(context: &Context, timeout: Duration) -> Result<(), Problem> {
@@ -56,6 +73,12 @@ async fn gone(context: &Context, timeout: Duration) -> Result<(), Problem> {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     Ok(())
+}
+
+/// Some service's keeper lives, though no agent does.
+fn left_over(services: &Path) -> bool {
+    let entries = std::fs::read_dir(services).into_iter().flatten().flatten();
+    entries.into_iter().any(|entry| locked(&Record::new(entry.path()).lock()))
 }
 
 fn late() -> Problem {

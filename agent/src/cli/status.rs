@@ -43,7 +43,15 @@ pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<(), E
     let client = context.client()?;
     if !arguments.watch {
         let status = ask(&client, &arguments.filter).await?;
-        return context.out.show(&status, |status| sections::render(status, super::table::terminal_width()));
+        context.out.show(&status, |status| sections::render(status, super::table::terminal_width()))?;
+        if status["applications"].as_object().is_none_or(serde_json::Map::is_empty) {
+            context.out.talk(if arguments.filter.is_empty() {
+                "nothing is deployed: stoker deploy CHARM"
+            } else {
+                "nothing matches: stoker status shows all"
+            });
+        }
+        return Ok(());
     }
     tokio::select! {
         ended = watch(context, &client, &arguments.filter) => ended,

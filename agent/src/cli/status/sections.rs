@@ -21,11 +21,8 @@ pub(super) fn render(status: &Value, width: usize) -> String {
         machines(status),
         integrations(status),
     ];
-    let mut text: Vec<String> =
+    let text: Vec<String> =
         tables.iter().filter(|table| !table.is_empty()).map(|table| table.render(width)).collect();
-    if status["applications"].as_object().is_none_or(Map::is_empty) {
-        text.push("nothing is deployed: stoker deploy CHARM\n".to_owned());
-    }
     text.join("\n")
 }
 
@@ -267,8 +264,8 @@ mod tests {
     }
 
     #[test]
-    fn nothing_deployed_says_what_to_do_and_odd_documents_are_survived() {
-        assert!(render(&json!({}), 80).contains("stoker deploy"));
+    fn odd_documents_are_survived() {
+        assert_eq!(render(&json!({}), 80), "");
         render(&json!({"applications": {"a": 3, "b": {"units": []}}, "builds": {}, "machines": []}), 80);
     }
 }
