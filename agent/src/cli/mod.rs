@@ -90,13 +90,28 @@ struct Global {
     #[arg(long, global = true, env = "STOKER_DIR", value_name = "DIR", hide_env_values = true)]
     dir: Option<PathBuf>,
     /// The model
-    #[arg(short, long, global = true, default_value = "default", value_name = "MODEL", hide_default_value = true)]
+    #[arg(
+        short,
+        long,
+        global = true,
+        default_value = "default",
+        value_name = "MODEL",
+        hide_default_value = true
+    )]
     model: String,
     /// How the answer is written: tabular, json or yaml
     #[arg(long, global = true, value_enum, value_name = "FORMAT", hide_possible_values = true)]
     format: Option<Format>,
     /// auto, always or never
-    #[arg(long, global = true, value_enum, default_value = "auto", value_name = "WHEN", hide_possible_values = true, hide_default_value = true)]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value = "auto",
+        value_name = "WHEN",
+        hide_possible_values = true,
+        hide_default_value = true
+    )]
     color: Colour,
     /// No talk, only the answer
     #[arg(short, long, global = true)]

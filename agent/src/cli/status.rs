@@ -113,8 +113,11 @@ fn draw(out: Out, status: &Value, connection: &str) -> Result<(), End> {
     }
     frame.push_str("\x1b[J");
     let mut terminal = std::io::stdout().lock();
-    let frame =
-        if anstream::stdout().current_choice() == anstream::ColorChoice::Never { without_colour(&frame) } else { frame };
+    let frame = if anstream::stdout().current_choice() == anstream::ColorChoice::Never {
+        without_colour(&frame)
+    } else {
+        frame
+    };
     written(terminal.write_all(frame.as_bytes()).and_then(|()| terminal.flush()))
 }
 
