@@ -1,8 +1,8 @@
 //! `stoker`: the CLI and the agent in one binary. Owns the process's beginning and end; the verbs are in [`cli`].
 
 mod api;
-mod cli;
 mod change;
+mod cli;
 mod core;
 #[cfg(test)]
 mod failpoints;

@@ -18,28 +18,28 @@ pub(super) async fn resources(
     State(core): State<Arc<Core>>,
     Path((model, app)): Of,
 ) -> Result<Answer<Vec<ResourceDoc>>, Problem> {
-    Ok(Answer(core.resources(&model, &app).await?))
+    Ok(Answer(core.resources(&model, &app)?))
 }
 
 pub(super) async fn releases(
     State(core): State<Arc<Core>>,
     Path((model, app)): Of,
 ) -> Result<Answer<Vec<ReleaseDoc>>, Problem> {
-    Ok(Answer(core.releases(&model, &app).await?))
+    Ok(Answer(core.releases(&model, &app)?))
 }
 
 pub(super) async fn config(
     State(core): State<Arc<Core>>,
     Path((model, app)): Of,
 ) -> Result<Answer<Vec<OptionDoc>>, Problem> {
-    Ok(Answer(core.config(&model, &app).await?))
+    Ok(Answer(core.config(&model, &app)?))
 }
 
 pub(super) async fn actions(
     State(core): State<Arc<Core>>,
     Path((model, app)): Of,
 ) -> Result<Answer<Value>, Problem> {
-    Ok(Answer(core.actions_of(&model, &app).await?))
+    Ok(Answer(core.actions_of(&model, &app)?))
 }
 
 #[derive(Debug, Deserialize)]

@@ -16,14 +16,14 @@ use crate::core::Core;
 use crate::problem::Problem;
 
 pub(super) async fn list(State(core): State<Arc<Core>>) -> Result<Answer<Vec<Build>>, Problem> {
-    Ok(Answer(core.builds().await?))
+    Ok(Answer(core.builds()?))
 }
 
 pub(super) async fn show(
     State(core): State<Arc<Core>>,
     Path(digest): Path<String>,
 ) -> Result<Answer<Build>, Problem> {
-    Ok(Answer(core.build(&digest).await?))
+    Ok(Answer(core.build(&digest)?))
 }
 
 pub(super) async fn add(

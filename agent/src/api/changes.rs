@@ -53,7 +53,7 @@ pub(super) async fn list(
     State(core): State<Arc<Core>>,
     Path(model): Path<String>,
 ) -> Result<Answer<Vec<ChangeStatus>>, Problem> {
-    Ok(Answer(core.changes(&model).await?))
+    Ok(Answer(core.changes(&model)?))
 }
 
 pub(super) async fn show(

@@ -16,7 +16,7 @@ pub(super) async fn follow(
     State(core): State<Arc<Core>>,
     Path(model): Path<String>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
-    let mut revisions = core.events(&model).await?;
+    let mut revisions = core.events(&model)?;
     // The first event comes at once: what was asked before may be old.
     revisions.mark_changed();
     let events = stream::unfold(revisions, |mut revisions| async {

@@ -3,7 +3,7 @@
 
 use std::convert::Infallible;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,14 +54,14 @@ pub(crate) fn bind(paths: &Paths) -> Result<UnixListener, Problem> {
 /// Answers until `shutdown`; then finishes what is in hand and removes the socket.
 pub(crate) async fn serve(
     listener: UnixListener,
-    socket: &Path,
+    socket: PathBuf,
     core: Arc<Core>,
     shutdown: CancellationToken,
 ) {
     let router = routes::router(core).layer(TraceLayer::new_for_http());
     // Members of the group of a socket of mode 0600 have no way to it.
     let group =
-        std::fs::metadata(socket).ok().filter(|found| found.mode() & 0o060 != 0).map(|found| found.gid());
+        std::fs::metadata(&socket).ok().filter(|found| found.mode() & 0o060 != 0).map(|found| found.gid());
     let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
@@ -88,16 +88,6 @@ pub(crate) async fn serve(
     if tokio::time::timeout(FAREWELL, connections.wait()).await.is_err() {
         tracing::debug!(left = connections.len(), "connections are cut off");
     }
-}
-
-/// [`serve`] for a task of its own.
-pub(crate) async fn serve_owned(
-    listener: UnixListener,
-    socket: PathBuf,
-    core: Arc<Core>,
-    shutdown: CancellationToken,
-) {
-    serve(listener, &socket, core, shutdown).await;
 }
 
 async fn connection(

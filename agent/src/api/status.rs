@@ -25,5 +25,5 @@ pub(super) async fn show(
 ) -> Result<Answer<Value>, Problem> {
     let text = asked.filter.unwrap_or_default();
     let filter: Vec<String> = text.split(',').filter(|word| !word.is_empty()).map(str::to_owned).collect();
-    Ok(Answer(core.status(&model, &filter).await?))
+    Ok(Answer(core.status(&model, &filter)?))
 }

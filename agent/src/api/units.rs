@@ -24,5 +24,5 @@ pub(super) async fn plan(
     State(core): State<Arc<Core>>,
     Path((model, app, n)): Of,
 ) -> Result<Answer<Value>, Problem> {
-    Ok(Answer(core.plan(&model, &format!("{app}/{n}")).await?))
+    Ok(Answer(core.plan(&model, &format!("{app}/{n}"))?))
 }

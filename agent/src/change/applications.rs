@@ -33,7 +33,8 @@ pub(super) fn deploy(
     let missing = || Problem::new(codes::INTERNAL, "cannot deploy: the charm was not taken in");
     let charm = inputs.charm.as_ref().ok_or_else(missing)?;
     let name = name.unwrap_or(&charm.description.name).to_owned();
-    check_name(&name).map_err(|e| Problem::new(codes::INVALID_VALUE, format!("cannot deploy `{name}`: {e}")))?;
+    check_name(&name)
+        .map_err(|e| Problem::new(codes::INVALID_VALUE, format!("cannot deploy `{name}`: {e}")))?;
     if draft.snapshot.apps.contains_key(&name) {
         let title = format!("cannot deploy `{name}`: there is an application of that name");
         return Err(Problem::new(codes::CONFLICT, title).fix("stoker status"));
@@ -157,7 +158,8 @@ pub(crate) fn scaled(
     wanted: u32,
 ) -> Vec<Result<(Key, Vec<u8>), serde_json::Error>> {
     let Some(app) = snapshot.apps.get(name).filter(|app| app.life == Life::Alive) else { return Vec::new() };
-    let alive: Vec<&std::sync::Arc<Unit>> = snapshot.units_of(name).filter(|u| u.life == Life::Alive).collect();
+    let alive: Vec<&std::sync::Arc<Unit>> =
+        snapshot.units_of(name).filter(|u| u.life == Life::Alive).collect();
     let mut records = Vec::new();
     // The leader stays: it is its plan that asks.
     let spare = alive.iter().rev().filter(|unit| app.leader.as_ref() != Some(&unit.id));
@@ -203,7 +205,12 @@ fn share(memory: u64, taken: u64) -> u64 {
     (left / 4 / (256 << 20) * (256 << 20)).max(LEAST)
 }
 
-pub(super) fn remove_unit(draft: &mut Draft, text: &str, force: bool, destroy: bool) -> Result<String, Problem> {
+pub(super) fn remove_unit(
+    draft: &mut Draft,
+    text: &str,
+    force: bool,
+    destroy: bool,
+) -> Result<String, Problem> {
     let unit = draft.unit(text, "remove")?;
     dying(draft, unit, force, destroy)?;
     Ok(format!("removes {text}{}", if destroy { " with its data" } else { "; its data is kept" }))

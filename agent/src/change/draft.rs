@@ -100,7 +100,9 @@ impl Draft {
     fn write(&mut self, key: Key, value: Option<Vec<u8>>) -> Result<(), Problem> {
         let whole = key.of("");
         let rest = whole.strip_prefix(&stoker_model::keys::model_prefix("")).unwrap_or(&whole);
-        self.snapshot.apply(rest, value.as_deref()).map_err(|e| Problem::internal("cannot write a record", &e))?;
+        self.snapshot
+            .apply(rest, value.as_deref())
+            .map_err(|e| Problem::internal("cannot write a record", &e))?;
         self.writes.retain(|(other, _)| *other != key);
         self.writes.push((key, value));
         Ok(())
@@ -134,14 +136,14 @@ impl Draft {
 
     /// A unit, or the problem that it is not there.
     pub(super) fn unit(&self, text: &str, what: &str) -> Result<Unit, Problem> {
-        let wrong = |e: stoker_model::ids::IdError| {
-            Problem::new(codes::INVALID_VALUE, format!("cannot {what}: {e}"))
-        };
+        let wrong =
+            |e: stoker_model::ids::IdError| Problem::new(codes::INVALID_VALUE, format!("cannot {what}: {e}"));
         let id: stoker_model::ids::UnitId = text.parse().map_err(wrong)?;
         if let Some(unit) = self.snapshot.units.get(&id) {
             return Ok(Unit::clone(unit));
         }
-        let problem = Problem::new(codes::NOT_FOUND, format!("cannot {what} `{text}`: there is no such unit"));
+        let problem =
+            Problem::new(codes::NOT_FOUND, format!("cannot {what} `{text}`: there is no such unit"));
         let units: Vec<String> = self.snapshot.units.keys().map(ToString::to_string).collect();
         Err(match nearest(text, units.iter().map(String::as_str)) {
             Some(near) => problem.fix(format!("did you mean `{near}`?")),

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use stoker_host::fs::failpoint::hit;
 use serde_json::Value;
+use stoker_host::fs::failpoint::hit;
 use stoker_model::charm::ParamType;
 
 use crate::api::types::Write;
@@ -63,7 +63,9 @@ impl Core {
                 inputs.charm = Some(self.take_charm(path.as_deref().unwrap_or(&name)).await?);
             }
             Write::Run { units, action, params } => {
-                let Some(app) = units.first().and_then(|unit| unit.split('/').next()) else { return Ok(inputs) };
+                let Some(app) = units.first().and_then(|unit| unit.split('/').next()) else {
+                    return Ok(inputs);
+                };
                 let Ok(charm) = self.charm_of(app, "run an action on") else { return Ok(inputs) };
                 let Some(known) = charm.description.actions.get(action) else { return Ok(inputs) };
                 for (name, param) in &known.params {
@@ -87,7 +89,8 @@ impl Core {
             Problem::new(codes::NOT_FOUND, format!("cannot read the file `{}`: {e}", path.display()))
         };
         let bytes = std::fs::read(path).map_err(wrong)?;
-        let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_else(|| "file".into());
+        let name =
+            path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_else(|| "file".into());
         let folder = self.paths.root.join("uploads").join(&stoker_model::ids::Digest::of(&bytes).hex()[..24]);
         stoker_host::fs::make_folder(&folder, 0o755, None).map_err(wrong)?;
         let to = folder.join(name);

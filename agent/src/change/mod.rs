@@ -9,12 +9,12 @@ mod releases;
 mod running;
 mod steps;
 
-use stoker_host::fs::failpoint::hit;
-use crate::api::types::{Write, WriteReply, WriteRequest};
 use crate::api::caller::Caller;
+use crate::api::types::{Write, WriteReply, WriteRequest};
 use crate::core::Core;
 use crate::core::ProgressSink;
 use crate::problem::{Problem, codes};
+use stoker_host::fs::failpoint::hit;
 
 pub(crate) use self::applications::scaled;
 use self::draft::Draft;
@@ -66,7 +66,8 @@ impl Core {
         let (number, txns) = draft.finish()?;
         hit(before);
         for txn in txns {
-            let revision = self.commit(txn).await.map_err(|e| Problem::internal("cannot commit the change", &e))?;
+            let revision =
+                self.commit(txn).await.map_err(|e| Problem::internal("cannot commit the change", &e))?;
             match revision {
                 Some(revision) => self.note_change(number, revision),
                 None => {

@@ -21,8 +21,11 @@ fn endpoints(draft: &Draft, app: &str, only: Option<&str>) -> Result<Vec<(String
     let known = &release.description.relations;
     if let Some(name) = only.filter(|name| !known.contains_key(*name)) {
         let names: Vec<&str> = known.keys().map(String::as_str).collect();
-        let problem = Problem::new(codes::NOT_FOUND, format!("cannot relate `{app}:{name}`: there is no such endpoint"))
-            .evidence(format!("endpoints of {app}: {}", names.join(", ")));
+        let problem = Problem::new(
+            codes::NOT_FOUND,
+            format!("cannot relate `{app}:{name}`: there is no such endpoint"),
+        )
+        .evidence(format!("endpoints of {app}: {}", names.join(", ")));
         return Err(match stoker_model::strict::nearest(name, names) {
             Some(near) => problem.fix(format!("did you mean `{app}:{near}`?")),
             None => problem,
@@ -56,7 +59,9 @@ pub(super) fn integrate(draft: &mut Draft, a: &str, b: &str) -> Result<String, P
                 format!("{app}: {}", if said.is_empty() { "no endpoints".into() } else { said.join(", ") })
             };
             let title = format!("cannot relate `{a}` to `{b}`: no endpoints of theirs fit");
-            return Err(Problem::new(codes::NOT_FOUND, title).evidence(list(app_a, &of_a)).evidence(list(app_b, &of_b)));
+            return Err(Problem::new(codes::NOT_FOUND, title)
+                .evidence(list(app_a, &of_a))
+                .evidence(list(app_b, &of_b)));
         }
         many => {
             let mut problem = Problem::new(
@@ -71,7 +76,8 @@ pub(super) fn integrate(draft: &mut Draft, a: &str, b: &str) -> Result<String, P
     };
     let end = |app: &str, endpoint: &str, role| End { app: app.into(), endpoint: endpoint.into(), role };
     let ends = vec![end(app_a, name_a, end_a.role), end(app_b, name_b, end_b.role)];
-    let same = |relation: &Relation| relation.ends.len() == 2 && ends.iter().all(|e| relation.ends.contains(e));
+    let same =
+        |relation: &Relation| relation.ends.len() == 2 && ends.iter().all(|e| relation.ends.contains(e));
     if draft.snapshot.relations.values().any(|relation| same(relation)) {
         return Ok(format!("{app_a}:{name_a} and {app_b}:{name_b} are related already"));
     }
@@ -79,8 +85,10 @@ pub(super) fn integrate(draft: &mut Draft, a: &str, b: &str) -> Result<String, P
         let has = |r: &Relation| r.ends.iter().any(|e| e.app == app && e.endpoint == *name);
         let others = draft.snapshot.relations.values().filter(|relation| has(relation)).count();
         if endpoint.limit > 0 && others >= endpoint.limit as usize {
-            let title = format!("cannot relate `{app}:{name}`: it takes at most {} and has {others}", endpoint.limit);
-            return Err(Problem::new(codes::CONFLICT, title).fix(format!("stoker remove-relation {app}:{name} OTHER")));
+            let title =
+                format!("cannot relate `{app}:{name}`: it takes at most {} and has {others}", endpoint.limit);
+            return Err(Problem::new(codes::CONFLICT, title)
+                .fix(format!("stoker remove-relation {app}:{name} OTHER")));
         }
     }
     let id = draft.next_relation();
@@ -107,7 +115,8 @@ pub(super) fn remove(draft: &mut Draft, a: &str, b: Option<&str>) -> Result<Stri
     let found = match b {
         None => {
             let id: u64 = a.parse().map_err(|_| {
-                let title = format!("cannot remove the relation `{a}`: give its number, or both applications");
+                let title =
+                    format!("cannot remove the relation `{a}`: give its number, or both applications");
                 Problem::new(codes::USAGE, title)
             })?;
             draft.snapshot.relations.get(&id).filter(|relation| !relation.is_peer()).cloned()
@@ -117,13 +126,17 @@ pub(super) fn remove(draft: &mut Draft, a: &str, b: Option<&str>) -> Result<Stri
             let fits = |relation: &&std::sync::Arc<Relation>| {
                 relation.ends.len() == 2
                     && sides.iter().all(|(app, endpoint)| {
-                        relation.ends.iter().any(|e| e.app == *app && endpoint.is_none_or(|name| e.endpoint == name))
+                        relation
+                            .ends
+                            .iter()
+                            .any(|e| e.app == *app && endpoint.is_none_or(|name| e.endpoint == name))
                     })
             };
             draft.snapshot.relations.values().find(fits).cloned()
         }
     };
-    let relation = found.ok_or_else(|| missing(&[Some(a), b].into_iter().flatten().collect::<Vec<_>>().join(" ")))?;
+    let relation =
+        found.ok_or_else(|| missing(&[Some(a), b].into_iter().flatten().collect::<Vec<_>>().join(" ")))?;
     delete(draft, relation.id)?;
     let ends: Vec<String> = relation.ends.iter().map(|end| format!("{}:{}", end.app, end.endpoint)).collect();
     for end in &relation.ends {

@@ -28,9 +28,9 @@ pub(super) fn check_config(
                 None => problem.evidence(format!("options: {}", names(charm.config.keys()))),
             });
         };
-        option
-            .check(value)
-            .map_err(|why| Problem::new(codes::INVALID_VALUE, format!("cannot set option `{name}`: {why}")))?;
+        option.check(value).map_err(|why| {
+            Problem::new(codes::INVALID_VALUE, format!("cannot set option `{name}`: {why}"))
+        })?;
     }
     Ok(config.clone())
 }
@@ -51,7 +51,8 @@ pub(super) fn configure(
     config.extend(check_config(&release.description, set)?);
     let unset: BTreeMap<String, Value> = reset.iter().map(|option| (option.clone(), Value::Null)).collect();
     if let Some(unknown) = unset.keys().find(|option| !release.description.config.contains_key(*option)) {
-        let title = format!("cannot reset option `{unknown}`: charm {} has no such option", release.charm_name);
+        let title =
+            format!("cannot reset option `{unknown}`: charm {} has no such option", release.charm_name);
         return Err(Problem::new(codes::NOT_FOUND, title));
     }
     config.retain(|option, _| !unset.contains_key(option));
@@ -85,7 +86,10 @@ pub(super) fn attach(
     put_revision(draft, name, resource, revision, made)?;
     release.resources.insert(resource.to_owned(), revision);
     let said = next(draft, app, release)?;
-    Ok(format!("attached {resource} revision {revision} ({} {}); {said}", made.facts.product, made.facts.version))
+    Ok(format!(
+        "attached {resource} revision {revision} ({} {}); {said}",
+        made.facts.product, made.facts.version
+    ))
 }
 
 pub(super) fn refresh(draft: &mut Draft, inputs: &Inputs, name: &str) -> Result<String, Problem> {
@@ -94,8 +98,10 @@ pub(super) fn refresh(draft: &mut Draft, inputs: &Inputs, name: &str) -> Result<
     let missing = || Problem::new(codes::INTERNAL, "cannot refresh: the charm was not taken in");
     let charm = inputs.charm.as_ref().ok_or_else(missing)?;
     if charm.description.name != release.charm_name {
-        let title =
-            format!("cannot refresh `{name}`: it is of charm {}, not {}", release.charm_name, charm.description.name);
+        let title = format!(
+            "cannot refresh `{name}`: it is of charm {}, not {}",
+            release.charm_name, charm.description.name
+        );
         return Err(Problem::new(codes::CONFLICT, title));
     }
     if charm.digest == release.charm {

@@ -25,8 +25,10 @@ pub(super) fn run(
         let release = draft.release(&id.app)?;
         let Some(action) = release.description.actions.get(name) else {
             let known: Vec<&str> = release.description.actions.keys().map(String::as_str).collect();
-            let title = format!("cannot run `{name}` on {id}: charm {} has no such action", release.charm_name);
-            let problem = Problem::new(codes::NOT_FOUND, title).evidence(format!("actions: {}", known.join(", ")));
+            let title =
+                format!("cannot run `{name}` on {id}: charm {} has no such action", release.charm_name);
+            let problem =
+                Problem::new(codes::NOT_FOUND, title).evidence(format!("actions: {}", known.join(", ")));
             return Err(match stoker_model::strict::nearest(name, known) {
                 Some(near) => problem.fix(format!("did you mean `{near}`?")),
                 None => problem,
@@ -103,10 +105,13 @@ fn check_params(
             (ParamType::Int, _) => text.and_then(|t| t.parse::<i64>().ok()).map(Value::from),
             (ParamType::Float, _) => text.and_then(|t| t.parse::<f64>().ok()).map(Value::from),
             (ParamType::Bool, _) => text.and_then(|t| t.parse::<bool>().ok()).map(Value::from),
-            (ParamType::List, _) => text.map(|t| t.split(',').map(str::trim).filter(|t| !t.is_empty()).map(Value::from).collect()),
+            (ParamType::List, _) => {
+                text.map(|t| t.split(',').map(str::trim).filter(|t| !t.is_empty()).map(Value::from).collect())
+            }
             (ParamType::File, _) => None,
         };
-        let typed = typed.ok_or_else(|| wrong(codes::INVALID_VALUE, format!("parameter `{param}` is of another type")))?;
+        let typed = typed
+            .ok_or_else(|| wrong(codes::INVALID_VALUE, format!("parameter `{param}` is of another type")))?;
         checked.insert(param.clone(), typed);
     }
     Ok(checked)

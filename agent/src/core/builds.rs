@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use stoker_host::fs::failpoint::hit;
 use serde_json::Value;
 use stoker_host::builds::{Archive, BuildError, Builds, Ingested, Layout, Record, Source};
 use stoker_host::exec::{self, Exec, Sandbox};
+use stoker_host::fs::failpoint::hit;
 use stoker_model::ids::Digest;
 use stoker_model::observation::Facts;
 use tokio::sync::mpsc;
@@ -87,7 +87,8 @@ impl Workshop {
         progress: &ProgressSink,
     ) -> Result<Ingested, Problem> {
         let found = std::fs::metadata(&path).map_err(|e| {
-            let code = if e.kind() == std::io::ErrorKind::NotFound { codes::NOT_FOUND } else { codes::ARCHIVE };
+            let code =
+                if e.kind() == std::io::ErrorKind::NotFound { codes::NOT_FOUND } else { codes::ARCHIVE };
             Problem::new(code, format!("cannot add `{}`: {e}", path.display()))
         })?;
         let builds = Arc::clone(&self.builds);
@@ -110,7 +111,11 @@ impl Workshop {
             let cmd = Exec {
                 program: charm.folder.join(program),
                 args: vec!["inspect".into(), product.into(), tree.display().to_string()],
-                env: [("PATH".to_owned(), "/usr/bin:/bin".to_owned()), ("LANG".to_owned(), "C.UTF-8".to_owned())].into(),
+                env: [
+                    ("PATH".to_owned(), "/usr/bin:/bin".to_owned()),
+                    ("LANG".to_owned(), "C.UTF-8".to_owned()),
+                ]
+                .into(),
                 cwd: Some(charm.folder.clone()),
                 user: self.user.clone(),
                 deadline: INSPECT,
@@ -120,24 +125,33 @@ impl Workshop {
                 ..Exec::default()
             };
             let name = &charm.description.name;
-            let output = exec::run(&cmd).await.map_err(|e| Problem::internal(format!("cannot run charm {name}"), &e))?;
+            let output = exec::run(&cmd)
+                .await
+                .map_err(|e| Problem::internal(format!("cannot run charm {name}"), &e))?;
             let stderr = tail(&output.stderr, 5);
             match output.status {
                 Some(0) => {
                     return serde_json::from_slice(&output.stdout).map_err(|e| {
                         let why = stoker_model::strict::explain(&e.to_string());
-                        Problem::new(codes::CHARM, format!("cannot read the facts that charm {name} gives: {why}"))
+                        Problem::new(
+                            codes::CHARM,
+                            format!("cannot read the facts that charm {name} gives: {why}"),
+                        )
                     });
                 }
-                Some(NOT_MINE) => said.push(format!("{name}: {}", if stderr.is_empty() { "not its own" } else { &stderr })),
+                Some(NOT_MINE) => {
+                    said.push(format!("{name}: {}", if stderr.is_empty() { "not its own" } else { &stderr }))
+                }
                 _ => {
                     let title = format!("cannot read the facts of the build: charm {name} failed");
                     return Err(Problem::new(codes::UNKNOWN_PRODUCT, title).evidence(stderr));
                 }
             }
         }
-        let mut problem =
-            Problem::new(codes::UNKNOWN_PRODUCT, "cannot tell what the build is: no charm knows what is in it");
+        let mut problem = Problem::new(
+            codes::UNKNOWN_PRODUCT,
+            "cannot tell what the build is: no charm knows what is in it",
+        );
         for line in said {
             problem = problem.evidence(line);
         }
@@ -172,9 +186,11 @@ impl Core {
     ) -> Result<MadeBuild, Problem> {
         let known = &charm.description.resources;
         let Some(resource) = known.get(name) else {
-            let title = format!("cannot attach `{name}`: charm {} has no such resource", charm.description.name);
+            let title =
+                format!("cannot attach `{name}`: charm {} has no such resource", charm.description.name);
             let names: Vec<&str> = known.keys().map(String::as_str).collect();
-            let problem = Problem::new(codes::NOT_FOUND, title).evidence(format!("resources: {}", names.join(", ")));
+            let problem =
+                Problem::new(codes::NOT_FOUND, title).evidence(format!("resources: {}", names.join(", ")));
             return Err(match stoker_model::strict::nearest(name, names) {
                 Some(near) => problem.fix(format!("did you mean `{near}`?")),
                 None => problem,
@@ -238,8 +254,11 @@ impl Core {
     fn find_record(&self, text: &str) -> Result<Record, Problem> {
         let digits = text.strip_prefix("b3:").unwrap_or(text);
         let records = self.builds.records().map_err(|e| refused(&e))?;
-        let mut fits: Vec<Record> = records.into_iter().filter(|r| r.digest.hex().starts_with(digits)).collect();
-        let missing = |why: &str| Problem::new(codes::NOT_FOUND, format!("cannot find build `{text}`: {why}")).fix("stoker builds");
+        let mut fits: Vec<Record> =
+            records.into_iter().filter(|r| r.digest.hex().starts_with(digits)).collect();
+        let missing = |why: &str| {
+            Problem::new(codes::NOT_FOUND, format!("cannot find build `{text}`: {why}")).fix("stoker builds")
+        };
         if digits.len() < 6 {
             return Err(missing("give at least 6 digits of its digest"));
         }
@@ -302,10 +321,12 @@ impl Core {
             return Err(wrong("that is no version"));
         }
         let [charm] = charms else {
-            return Err(wrong("name the charm whose recipe it is").fix("stoker builds add recipe:VERSION --charm CHARM"));
+            return Err(wrong("name the charm whose recipe it is")
+                .fix("stoker builds add recipe:VERSION --charm CHARM"));
         };
         let made_before = self.builds.records().map_err(|e| refused(&e))?.into_iter().find(|record| {
-            record.source == source && (product == "-" || record.facts.get("product").and_then(Value::as_str) == Some(product))
+            record.source == source
+                && (product == "-" || record.facts.get("product").and_then(Value::as_str) == Some(product))
         });
         if let Some(record) = made_before.filter(|_| product != "-") {
             return self.known_build(&record.digest.to_string(), charms, product).await;
@@ -370,7 +391,10 @@ impl Core {
     fn recipe_env(&self, cache: &Path, work: &Path) -> std::collections::BTreeMap<String, String> {
         let settings = self.settings();
         let passes = |name: &str| {
-            settings.recipes_env.iter().any(|p| p.strip_suffix('*').map_or(p == name, |prefix| name.starts_with(prefix)))
+            settings
+                .recipes_env
+                .iter()
+                .any(|p| p.strip_suffix('*').map_or(p == name, |prefix| name.starts_with(prefix)))
         };
         let mut env: std::collections::BTreeMap<String, String> =
             std::env::vars().filter(|(name, _)| passes(name)).collect();
@@ -405,7 +429,7 @@ impl Core {
         let start = Instant::now();
         let charms = self.charms_for(add.charm.as_deref()).await?;
         let made = self.make_build(&add.source, &charms, "-", progress).await?;
-        let mut build = self.build(&made.digest.to_string()).await?;
+        let mut build = self.build(&made.digest.to_string())?;
         build.new_bytes = Some(made.new_bytes);
         build.seconds = Some(start.elapsed().as_secs_f64());
         Ok(build)
@@ -419,13 +443,13 @@ impl Core {
     }
 
     /// All builds of this host.
-    pub(crate) async fn builds(&self) -> Result<Vec<Build>, Problem> {
+    pub(crate) fn builds(&self) -> Result<Vec<Build>, Problem> {
         let records = self.builds.records().map_err(|e| refused(&e))?;
         Ok(records.into_iter().map(|record| self.build_document(record)).collect())
     }
 
     /// One build.
-    pub(crate) async fn build(&self, digest: &str) -> Result<Build, Problem> {
+    pub(crate) fn build(&self, digest: &str) -> Result<Build, Problem> {
         Ok(self.build_document(self.find_record(digest)?))
     }
 
@@ -451,7 +475,8 @@ pub(crate) async fn inspect_without_agent(file: &str, charm: Option<&str>) -> Re
     let folder = tempfile::tempdir().map_err(|e| Problem::internal("cannot make a folder to work in", &e))?;
     let builds = Builds::open(&folder.path().join("builds")).map_err(|e| refused(&e))?;
     let workshop = Workshop { builds: Arc::new(builds), shim: exec::shim_beside_me(), user: None };
-    let path = charms::search_path(Path::new("/nonexistent"), &crate::settings::Settings::default().charms_path);
+    let path =
+        charms::search_path(Path::new("/nonexistent"), &crate::settings::Settings::default().charms_path);
     let folders = match charm {
         Some(charm) => vec![charms::find(&path, charm)?],
         None => charms::all(&path).into_values().collect(),
@@ -469,6 +494,7 @@ pub(crate) async fn inspect_without_agent(file: &str, charm: Option<&str>) -> Re
     let value = serde_json::to_value(facts).map_err(|e| Problem::internal("cannot write facts", &e));
     // Trees are read-only folders, which the ordinary way of removing a temporary folder trips over.
     let kept = folder.keep();
-    stoker_host::fs::remove_tree(&kept).map_err(|e| Problem::internal("cannot remove the folder worked in", &e))?;
+    stoker_host::fs::remove_tree(&kept)
+        .map_err(|e| Problem::internal("cannot remove the folder worked in", &e))?;
     value
 }

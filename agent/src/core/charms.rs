@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use stoker_host::fs::failpoint::hit;
 use serde_json::{Value, json};
 use stoker_host::builds::{Builds, Source};
+use stoker_host::fs::failpoint::hit;
 use stoker_host::users;
 use stoker_model::charm::{self, Charm};
 use stoker_model::ids::Digest;
@@ -32,7 +32,8 @@ pub(crate) struct LoadedCharm {
 /// Reads a charm's folder and takes it in.
 pub(crate) fn load(builds: &Builds, folder: &Path) -> Result<LoadedCharm, Problem> {
     let shown = folder.display();
-    let invalid = |why: String| Problem::new(codes::CHARM, format!("cannot use the charm in `{shown}`: {why}"));
+    let invalid =
+        |why: String| Problem::new(codes::CHARM, format!("cannot use the charm in `{shown}`: {why}"));
     if folder.join("metadata.yaml").exists() || folder.join("charmcraft.yaml").exists() {
         if folder.join("charm.toml").exists() {
             return Err(invalid("it has both charm.toml and metadata.yaml; it is one or the other".into()));
@@ -42,12 +43,17 @@ pub(crate) fn load(builds: &Builds, folder: &Path) -> Result<LoadedCharm, Proble
     }
     let text = std::fs::read_to_string(folder.join("charm.toml")).map_err(|e| {
         let title = format!("cannot use the charm in `{shown}`: cannot read charm.toml");
-        Problem::new(if e.kind() == std::io::ErrorKind::NotFound { codes::NOT_FOUND } else { codes::CHARM }, title)
-            .evidence(e.to_string())
+        Problem::new(
+            if e.kind() == std::io::ErrorKind::NotFound { codes::NOT_FOUND } else { codes::CHARM },
+            title,
+        )
+        .evidence(e.to_string())
     })?;
     let description = charm::parse(&text).map_err(|e| invalid(e.to_string()))?;
     let programs = &description.programs;
-    for program in [Some(&programs.dispatch), programs.inspect.as_ref(), programs.recipe.as_ref()].into_iter().flatten() {
+    for program in
+        [Some(&programs.dispatch), programs.inspect.as_ref(), programs.recipe.as_ref()].into_iter().flatten()
+    {
         use std::os::unix::fs::PermissionsExt as _;
         let mode = std::fs::metadata(folder.join(program)).map(|m| m.permissions().mode());
         match mode {
@@ -98,7 +104,8 @@ pub(crate) fn find(path: &[PathBuf], charm: &str) -> Result<PathBuf, Problem> {
         .evidence(format!("looked in {}", looked.join(", ")));
     Err(match stoker_model::strict::nearest(charm, known.keys().map(String::as_str)) {
         Some(near) => problem.fix(format!("did you mean `{near}`?")),
-        None => problem.fix("give its folder, starting with ./ or /; `charms.path` in stoker.toml names more folders"),
+        None => problem
+            .fix("give its folder, starting with ./ or /; `charms.path` in stoker.toml names more folders"),
     })
 }
 
@@ -122,8 +129,10 @@ impl Core {
     pub(crate) fn charm_of(&self, app: &str, what: &str) -> Result<LoadedCharm, Problem> {
         let snapshot = self.snapshot();
         let Some(release) = snapshot.newest_release(app) else {
-            let problem =
-                Problem::new(codes::NOT_FOUND, format!("cannot {what} `{app}`: there is no such application"));
+            let problem = Problem::new(
+                codes::NOT_FOUND,
+                format!("cannot {what} `{app}`: there is no such application"),
+            );
             return Err(match stoker_model::strict::nearest(app, snapshot.apps.keys().map(String::as_str)) {
                 Some(near) => problem.fix(format!("did you mean `{near}`?")),
                 None => problem.fix("stoker status"),
@@ -135,7 +144,7 @@ impl Core {
     }
 
     /// All charms that can be deployed by name.
-    pub(crate) async fn charms(&self) -> Result<Value, Problem> {
+    pub(crate) fn charms(&self) -> Result<Value, Problem> {
         let describe = |(name, folder): (String, PathBuf)| {
             let text = std::fs::read_to_string(folder.join("charm.toml")).unwrap_or_default();
             let summary = charm::parse(&text).map(|c| c.summary).unwrap_or_else(|e| e.to_string());
@@ -156,7 +165,11 @@ impl Core {
     pub(crate) fn users_of(&self, release: Option<&Release>) -> BTreeMap<String, String> {
         let Some(release) = release else { return BTreeMap::new() };
         let own = || {
-            nix::unistd::User::from_uid(nix::unistd::geteuid()).ok().flatten().map(|u| u.name).unwrap_or_default()
+            nix::unistd::User::from_uid(nix::unistd::geteuid())
+                .ok()
+                .flatten()
+                .map(|u| u.name)
+                .unwrap_or_default()
         };
         let system = |name: &String| (name.clone(), self.system_user(Some(name)).unwrap_or_else(own));
         release.description.users.keys().map(system).collect()

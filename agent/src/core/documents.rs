@@ -17,7 +17,8 @@ pub(super) fn find_app(snapshot: &Snapshot, name: &str, what: &str) -> Result<Ar
     if let Some(app) = snapshot.apps.get(name) {
         return Ok(Arc::clone(app));
     }
-    let problem = Problem::new(codes::NOT_FOUND, format!("cannot {what} `{name}`: there is no such application"));
+    let problem =
+        Problem::new(codes::NOT_FOUND, format!("cannot {what} `{name}`: there is no such application"));
     Err(match stoker_model::strict::nearest(name, snapshot.apps.keys().map(String::as_str)) {
         Some(near) => problem.fix(format!("did you mean `{near}`?")),
         None => problem.fix("stoker status"),
@@ -57,18 +58,23 @@ fn difference(before: Option<&Release>, release: &Release) -> Vec<String> {
     let numbers = |r: &Release| -> BTreeMap<String, Value> {
         r.resources.iter().map(|(name, n)| (name.clone(), json!(n))).collect()
     };
-    lines.extend(pairs(&numbers(before), &numbers(release)).into_iter().map(|line| format!("resource {line}")));
+    lines.extend(
+        pairs(&numbers(before), &numbers(release)).into_iter().map(|line| format!("resource {line}")),
+    );
     lines
 }
 
 impl Core {
     /// Releases, newest first.
-    pub(crate) async fn releases(&self, model: &str, app: &str) -> Result<Vec<ReleaseDoc>, Problem> {
+    pub(crate) fn releases(&self, model: &str, app: &str) -> Result<Vec<ReleaseDoc>, Problem> {
         Self::check_model(model)?;
         let snapshot = self.snapshot();
         find_app(&snapshot, app, "show the releases of")?;
-        let all: Vec<&Arc<Release>> =
-            snapshot.releases.range((app.to_owned(), 0)..=(app.to_owned(), u64::MAX)).map(|(_, r)| r).collect();
+        let all: Vec<&Arc<Release>> = snapshot
+            .releases
+            .range((app.to_owned(), 0)..=(app.to_owned(), u64::MAX))
+            .map(|(_, r)| r)
+            .collect();
         let mut documents = Vec::new();
         for (i, release) in all.iter().enumerate() {
             let version = |(name, n): (&String, &u64)| {
@@ -78,7 +84,8 @@ impl Core {
             };
             let before = i.checked_sub(1).map(|at| all[at].as_ref());
             let at = |unit: &&UnitId| {
-                unit.app == app && snapshot.reports.get(*unit).is_some_and(|report| report.release == release.n)
+                unit.app == app
+                    && snapshot.reports.get(*unit).is_some_and(|report| report.release == release.n)
             };
             documents.push(ReleaseDoc {
                 release: release.n,
@@ -97,7 +104,7 @@ impl Core {
     }
 
     /// Resources with their revisions.
-    pub(crate) async fn resources(&self, model: &str, app: &str) -> Result<Vec<ResourceDoc>, Problem> {
+    pub(crate) fn resources(&self, model: &str, app: &str) -> Result<Vec<ResourceDoc>, Problem> {
         Self::check_model(model)?;
         let snapshot = self.snapshot();
         find_app(&snapshot, app, "show the resources of")?;
@@ -120,7 +127,8 @@ impl Core {
             let current = release.resources.get(name).copied().unwrap_or_default();
             let uses = |unit: &Arc<Unit>| {
                 let applied = snapshot.reports.get(&unit.id)?.release;
-                let revision = snapshot.releases.get(&(app.to_owned(), applied))?.resources.get(name).copied()?;
+                let revision =
+                    snapshot.releases.get(&(app.to_owned(), applied))?.resources.get(name).copied()?;
                 Some((unit.id.to_string(), revision))
             };
             let version = revisions.iter().find(|r| r.revision == current);
@@ -141,7 +149,7 @@ impl Core {
     }
 
     /// Options with their values.
-    pub(crate) async fn config(&self, model: &str, app: &str) -> Result<Vec<OptionDoc>, Problem> {
+    pub(crate) fn config(&self, model: &str, app: &str) -> Result<Vec<OptionDoc>, Problem> {
         Self::check_model(model)?;
         let snapshot = self.snapshot();
         find_app(&snapshot, app, "show the configuration of")?;
@@ -162,16 +170,22 @@ impl Core {
     }
 
     /// Actions that the charm knows.
-    pub(crate) async fn actions_of(&self, model: &str, app: &str) -> Result<Value, Problem> {
+    pub(crate) fn actions_of(&self, model: &str, app: &str) -> Result<Value, Problem> {
         Self::check_model(model)?;
         let snapshot = self.snapshot();
         find_app(&snapshot, app, "show the actions of")?;
         let Some(release) = snapshot.newest_release(app) else { return Ok(json!({})) };
-        serde_json::to_value(&release.description.actions).map_err(|e| Problem::internal("cannot show actions", &e))
+        serde_json::to_value(&release.description.actions)
+            .map_err(|e| Problem::internal("cannot show actions", &e))
     }
 
     /// An action that was asked for; with `wait`, once it has ended or the time is over.
-    pub(crate) async fn action(&self, model: &str, id: u64, wait: Option<Duration>) -> Result<ActionDoc, Problem> {
+    pub(crate) async fn action(
+        &self,
+        model: &str,
+        id: u64,
+        wait: Option<Duration>,
+    ) -> Result<ActionDoc, Problem> {
         Self::check_model(model)?;
         let deadline = wait.map(|wait| tokio::time::Instant::now() + wait);
         let mut follow = self.follow();
@@ -240,7 +254,7 @@ impl Core {
     }
 
     /// The newest plan of a unit, as this host has it.
-    pub(crate) async fn plan(&self, model: &str, text: &str) -> Result<Value, Problem> {
+    pub(crate) fn plan(&self, model: &str, text: &str) -> Result<Value, Problem> {
         Self::check_model(model)?;
         let unit = find_unit(&self.snapshot(), text, "show the plan of")?;
         let local = self.local(&unit.id)?;
@@ -272,7 +286,14 @@ impl Core {
                 dirs.sort();
                 dirs.extend(meta.elsewhere);
                 let bytes = size_of(&data);
-                Kept { id, unit: meta.unit.to_string(), charm: meta.charm, removed: rfc3339(meta.removed), dirs, bytes }
+                Kept {
+                    id,
+                    unit: meta.unit.to_string(),
+                    charm: meta.charm,
+                    removed: rfc3339(meta.removed),
+                    dirs,
+                    bytes,
+                }
             };
             crate::unit::kept(&folder).into_iter().map(describe).collect()
         };
@@ -280,7 +301,7 @@ impl Core {
     }
 
     /// The agent.
-    pub(crate) async fn version(&self) -> Result<Version, Problem> {
+    pub(crate) fn version(&self) -> Result<Version, Problem> {
         Ok(Version {
             version: env!("CARGO_PKG_VERSION").into(),
             api: "v1".into(),
@@ -336,7 +357,9 @@ fn relation_info(snapshot: &Snapshot, unit: &UnitId) -> Vec<Value> {
         let related: serde_json::Map<String, Value> = snapshot
             .units_of(&theirs.app)
             .filter(|other| other.id != *unit)
-            .filter_map(|other| Some((other.id.to_string(), json!({"in-scope": true, "data": bag(&other.id)?}))))
+            .filter_map(|other| {
+                Some((other.id.to_string(), json!({"in-scope": true, "data": bag(&other.id)?})))
+            })
             .collect();
         out.push(json!({
             "relation-id": relation.id, "endpoint": ours.endpoint, "related-endpoint": theirs.endpoint,

@@ -2,13 +2,17 @@
 
 use std::path::PathBuf;
 
-use super::documents::{find_app, find_unit};
 use super::Core;
+use super::documents::{find_app, find_unit};
 use crate::problem::{Problem, codes};
 
 impl Core {
     /// The log files behind `APP`, `UNIT` or `UNIT/SERVICE`, each with the name it is shown under.
-    pub(crate) async fn log_files(&self, model: &str, target: &str) -> Result<Vec<(String, PathBuf)>, Problem> {
+    pub(crate) async fn log_files(
+        &self,
+        model: &str,
+        target: &str,
+    ) -> Result<Vec<(String, PathBuf)>, Problem> {
         Self::check_model(model)?;
         let snapshot = self.snapshot();
         let parts: Vec<&str> = target.split('/').collect();
@@ -45,7 +49,9 @@ impl Core {
         }
         if let (Some(service), true) = (service, files.is_empty()) {
             let title = format!("cannot show the log of `{target}`: the unit has no `{service}`");
-            return Err(Problem::new(codes::NOT_FOUND, title).evidence(format!("it has: {}", names.join(", "))));
+            return Err(
+                Problem::new(codes::NOT_FOUND, title).evidence(format!("it has: {}", names.join(", ")))
+            );
         }
         files.sort();
         Ok(files)

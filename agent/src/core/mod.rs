@@ -19,8 +19,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use stoker_host::fs::failpoint::hit;
 use stoker_host::builds::Builds;
+use stoker_host::fs::failpoint::hit;
 use stoker_host::services::Supervisor;
 use stoker_model::ids::UnitId;
 use stoker_model::keys::Key;
@@ -192,7 +192,9 @@ pub(crate) fn rfc3339(millis: u64) -> String {
 /// A random id of `bytes` bytes in hexadecimal.
 pub(crate) fn random_id(bytes: usize) -> Result<String, Problem> {
     let mut buffer = vec![0u8; bytes];
-    getrandom::fill(&mut buffer)
-        .map_err(|e| Problem::new(codes::INTERNAL, "cannot make an id: the system gives no randomness").evidence(e.to_string()))?;
+    getrandom::fill(&mut buffer).map_err(|e| {
+        Problem::new(codes::INTERNAL, "cannot make an id: the system gives no randomness")
+            .evidence(e.to_string())
+    })?;
     Ok(hex::encode(buffer))
 }

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
-use stoker_host::fs::failpoint::hit;
 use stoker_host::builds::{Builds, Limits};
+use stoker_host::fs::failpoint::hit;
 use stoker_host::services::{ShimSupervisor, Supervisor};
 use stoker_host::{exec, facts, users};
 use stoker_model::ids::UnitId;
@@ -44,7 +44,7 @@ pub(crate) async fn run(paths: Paths, settings: Settings, level: LevelHandle) ->
     let shutdown = CancellationToken::new();
     let socket = core.paths.socket.clone();
     let server =
-        tokio::spawn(crate::api::server::serve_owned(listener, socket, Arc::clone(&core), shutdown.clone()));
+        tokio::spawn(crate::api::server::serve(listener, socket, Arc::clone(&core), shutdown.clone()));
     let settings_watch = {
         let core = Arc::clone(&core);
         let current = Settings::clone(&core.settings());
@@ -81,7 +81,13 @@ fn take_lock(paths: &Paths) -> Result<File, Problem> {
     let wrong = |e: std::io::Error| {
         Problem::new(codes::FOLDER, format!("cannot use `{}`: {e}", paths.lock.display()))
     };
-    let file = File::options().create(true).truncate(false).write(true).read(true).open(&paths.lock).map_err(wrong)?;
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .read(true)
+        .open(&paths.lock)
+        .map_err(wrong)?;
     match file.try_lock() {
         Ok(()) => {}
         Err(std::fs::TryLockError::WouldBlock) => {
@@ -113,7 +119,8 @@ async fn open(paths: Paths, settings: Settings) -> Result<Core, Problem> {
     let journal = Journal::open(&paths.journal).map_err(database(&paths.journal))?;
     let store: Arc<dyn Store> = Arc::new(Embedded::open(&paths.store).map_err(database(&paths.store))?);
     ensure_model(store.as_ref(), &paths.store).await?;
-    let limits = Limits { entries: settings.limits.entries, bytes: settings.limits.bytes, ..Limits::default() };
+    let limits =
+        Limits { entries: settings.limits.entries, bytes: settings.limits.bytes, ..Limits::default() };
     // What recipes that ended with an earlier agent had made so far.
     let making = paths.cache.join("making");
     stoker_host::fs::remove_tree(&making)
@@ -132,7 +139,8 @@ async fn open(paths: Paths, settings: Settings) -> Result<Core, Problem> {
     let shim = exec::shim_beside_me();
     if !shim.exists() {
         let title = format!("cannot start: `{}` is missing", shim.display());
-        return Err(Problem::new(codes::INTERNAL, title).fix("install stoker whole: stoker, stoker-shim and stoker-hook go together"));
+        return Err(Problem::new(codes::INTERNAL, title)
+            .fix("install stoker whole: stoker, stoker-shim and stoker-hook go together"));
     }
     let hooks = Hooks::start(&paths.run, shim.clone(), user)
         .map_err(|e| Problem::new(codes::FOLDER, format!("cannot use `{}`: {e}", paths.run.display())))?;
@@ -143,7 +151,8 @@ async fn open(paths: Paths, settings: Settings) -> Result<Core, Problem> {
     let sealer = Sealer::open(&paths.key).map_err(|e| Problem::new(codes::FOLDER, chain(&e)))?;
     let host = host_facts(&paths, &settings).await;
     let snapshot = mirror::read(store.as_ref()).await.map_err(|e| {
-        Problem::new(codes::DATABASE, format!("cannot read the model in `{}`", paths.store.display())).evidence(chain(&e))
+        Problem::new(codes::DATABASE, format!("cannot read the model in `{}`", paths.store.display()))
+            .evidence(chain(&e))
     })?;
     let mirror = watch::Sender::new(Arc::new(snapshot));
     tokio::spawn(mirror::follow(Arc::clone(&store), mirror.clone()));
@@ -171,7 +180,8 @@ async fn ensure_model(store: &dyn Store, path: &Path) -> Result<(), Problem> {
     let key = Core::key(&Key::Model);
     if let Some(entry) = store.get(&key).await.map_err(database(path))? {
         let unreadable = |e: serde_json::Error| {
-            Problem::new(codes::DATABASE, format!("cannot read the model in `{}`", path.display())).evidence(e.to_string())
+            Problem::new(codes::DATABASE, format!("cannot read the model in `{}`", path.display()))
+                .evidence(e.to_string())
         };
         let model: serde_json::Value = serde_json::from_slice(&entry.value).map_err(unreadable)?;
         let format = model.get("format").and_then(serde_json::Value::as_u64).unwrap_or_default();
@@ -218,7 +228,8 @@ async fn host_facts(paths: &Paths, settings: &Settings) -> Host {
 async fn wait_for_end(core: &Core) {
     use tokio::signal::unix::{SignalKind, signal};
     let mut stop = core.stop.subscribe();
-    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
         let _ = stop.wait_for(|stop| *stop).await;
         return;
     };
@@ -281,7 +292,8 @@ async fn look_at_host(core: Arc<Core>) {
     use stoker_model::status::State;
     let mut follow = core.follow();
     loop {
-        let blocked = follow.borrow_and_update().reports.values().any(|report| report.status.state == State::Blocked);
+        let blocked =
+            follow.borrow_and_update().reports.values().any(|report| report.status.state == State::Blocked);
         let wait = if blocked { LOOK_SOON } else { LOOK_SELDOM };
         let changed = follow.wait_for(|snapshot| {
             !blocked && snapshot.reports.values().any(|report| report.status.state == State::Blocked)
@@ -343,9 +355,8 @@ impl Core {
     /// Destroys kept data.
     pub(crate) fn destroy_kept(&self, id: &str) -> Result<(), Problem> {
         let folder = self.kept_folder(id)?;
-        stoker_host::fs::remove_tree(&folder).map_err(|e| {
-            Problem::internal(format!("cannot remove `{}`", folder.display()), &e)
-        })
+        stoker_host::fs::remove_tree(&folder)
+            .map_err(|e| Problem::internal(format!("cannot remove `{}`", folder.display()), &e))
     }
 
     /// Refuses to take back data that is another charm's, or that another unit takes back already.

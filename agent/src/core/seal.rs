@@ -42,7 +42,10 @@ impl Sealer {
         }
         let mode = std::fs::metadata(path).map_err(|e| wrong(e.to_string()))?.permissions().mode();
         if mode & 0o077 != 0 {
-            return Err(wrong(format!("its mode is {:04o}, others could read it; chmod 0600 it", mode & 0o7777)));
+            return Err(wrong(format!(
+                "its mode is {:04o}, others could read it; chmod 0600 it",
+                mode & 0o7777
+            )));
         }
         let key = std::fs::read(path).map_err(|e| wrong(e.to_string()))?;
         let key: [u8; 32] = key.as_slice().try_into().map_err(|_| wrong("it has not 32 bytes".into()))?;

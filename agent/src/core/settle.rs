@@ -44,7 +44,8 @@ impl Core {
             let seen = self.seen.of(id);
             let report = snapshot.reports.get(id);
             let state = report.map(|report| report.status.state).unwrap_or_default();
-            let words = || report.map(|report| format!("{id}: {}", report.status.message)).unwrap_or_default();
+            let words =
+                || report.map(|report| format!("{id}: {}", report.status.message)).unwrap_or_default();
             match state {
                 State::Error => status.errors.push(words()),
                 State::Blocked => status.blocked.push(words()),
@@ -132,12 +133,16 @@ impl Core {
         let snapshot = self.snapshot();
         let apps: Vec<String> = match app {
             Some(name) if !snapshot.apps.contains_key(name) => {
-                let problem =
-                    Problem::new(codes::NOT_FOUND, format!("cannot wait for `{name}`: there is no such application"));
-                return Err(match stoker_model::strict::nearest(name, snapshot.apps.keys().map(String::as_str)) {
-                    Some(near) => problem.fix(format!("did you mean `{near}`?")),
-                    None => problem,
-                });
+                let problem = Problem::new(
+                    codes::NOT_FOUND,
+                    format!("cannot wait for `{name}`: there is no such application"),
+                );
+                return Err(
+                    match stoker_model::strict::nearest(name, snapshot.apps.keys().map(String::as_str)) {
+                        Some(near) => problem.fix(format!("did you mean `{near}`?")),
+                        None => problem,
+                    },
+                );
             }
             Some(name) => vec![name.to_owned()],
             None => snapshot.apps.keys().cloned().collect(),
@@ -146,7 +151,7 @@ impl Core {
     }
 
     /// All changes, newest last, without looking at whether they have settled.
-    pub(crate) async fn changes(&self, model: &str) -> Result<Vec<ChangeStatus>, Problem> {
+    pub(crate) fn changes(&self, model: &str) -> Result<Vec<ChangeStatus>, Problem> {
         Self::check_model(model)?;
         let describe = |change: &std::sync::Arc<stoker_model::record::Change>| ChangeStatus {
             change: change.n,
@@ -159,7 +164,7 @@ impl Core {
     }
 
     /// Wakes at each new revision.
-    pub(crate) async fn events(&self, model: &str) -> Result<tokio::sync::watch::Receiver<u64>, Problem> {
+    pub(crate) fn events(&self, model: &str) -> Result<tokio::sync::watch::Receiver<u64>, Problem> {
         Self::check_model(model)?;
         let (send, receive) = tokio::sync::watch::channel(self.snapshot().revision);
         let mut follow = self.follow();
@@ -179,5 +184,4 @@ impl Core {
         });
         Ok(receive)
     }
-
 }

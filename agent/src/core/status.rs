@@ -116,7 +116,7 @@ fn wanted(filter: &[String], app: &str) -> bool {
 
 impl Core {
     /// The status document.
-    pub(crate) async fn status(&self, model: &str, filter: &[String]) -> Result<Value, Problem> {
+    pub(crate) fn status(&self, model: &str, filter: &[String]) -> Result<Value, Problem> {
         Self::check_model(model)?;
         let snapshot = self.snapshot();
         let host = self.host();
@@ -135,9 +135,13 @@ impl Core {
                     version.clone_from(&report.version);
                 }
             }
-            let verdicts = leader.as_ref().and_then(|unit| snapshot.reports.get(unit)).map(|r| r.verdicts.clone());
+            let verdicts =
+                leader.as_ref().and_then(|unit| snapshot.reports.get(unit)).map(|r| r.verdicts.clone());
             for (resource, revision) in &release.resources {
-                let Some(record) = snapshot.revisions.get(&(name.clone(), resource.clone(), *revision)) else { continue };
+                let Some(record) = snapshot.revisions.get(&(name.clone(), resource.clone(), *revision))
+                else {
+                    continue;
+                };
                 let verdict = verdicts.iter().flatten().find(|verdict| verdict.subject == *resource);
                 builds.push(json!({
                     "application": name, "resource": resource, "revision": revision,

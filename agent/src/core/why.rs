@@ -45,7 +45,12 @@ impl Core {
         Ok(why)
     }
 
-    async fn causes(&self, snapshot: &Snapshot, unit: &UnitId, causes: &mut Vec<Cause>) -> Result<(), Problem> {
+    async fn causes(
+        &self,
+        snapshot: &Snapshot,
+        unit: &UnitId,
+        causes: &mut Vec<Cause>,
+    ) -> Result<(), Problem> {
         let Some(report) = snapshot.reports.get(unit) else { return Ok(()) };
         let local = self.local(unit)?;
         if report.status.state > State::Active {
@@ -81,14 +86,20 @@ impl Core {
         let Some(applied) = applied else { return Ok(()) };
         for (name, key) in &applied.tasks {
             let once = applied.plan.tasks.get(name).and_then(|task| task.once.as_deref());
-            let Some(result) = stoker_model::observe::task_result(snapshot, unit, name, once, key) else { continue };
+            let Some(result) = stoker_model::observe::task_result(snapshot, unit, name, once, key) else {
+                continue;
+            };
             if matches!(result.state, TaskState::Done | TaskState::Waiting) {
                 continue;
             }
             causes.push(Cause {
                 cause: format!("task {name} is {:?}{}", result.state, because(&result.reason)).to_lowercase(),
                 evidence: self.tail(&service_name(unit, &format!("t.{name}"))).await,
-                fix: if result.state == TaskState::Bad { format!("stoker restart {unit}/{name}") } else { String::new() },
+                fix: if result.state == TaskState::Bad {
+                    format!("stoker restart {unit}/{name}")
+                } else {
+                    String::new()
+                },
                 code: String::new(),
             });
         }

@@ -98,7 +98,8 @@ impl Hooks {
 
     /// The variables that every program of a charm gets.
     pub(crate) fn base_env(&self) -> BTreeMap<String, String> {
-        let path = format!("{}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", self.tools.display());
+        let path =
+            format!("{}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", self.tools.display());
         [("PATH", path.as_str()), ("LANG", "C.UTF-8"), ("TERM", "dumb")]
             .map(|(k, v)| (k.to_owned(), v.to_owned()))
             .into()
@@ -147,7 +148,14 @@ impl Hooks {
         }
     }
 
-    fn exec(&self, folder: &Path, dispatch: &str, seen: &Observation, token: &str, deadline: Duration) -> Exec {
+    fn exec(
+        &self,
+        folder: &Path,
+        dispatch: &str,
+        seen: &Observation,
+        token: &str,
+        deadline: Duration,
+    ) -> Exec {
         let mut env = self.base_env();
         let hook = if seen.action.is_some() { "" } else { "observe" };
         let charm = folder.display().to_string();

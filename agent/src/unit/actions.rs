@@ -44,8 +44,11 @@ impl Worker {
         match self.plan_action(view, &action).await {
             Ok(spec) => {
                 hit("agent.action.ready");
-                let running =
-                    Action { state: ActionState::Running, started: Some(crate::core::now()), ..action.clone() };
+                let running = Action {
+                    state: ActionState::Running,
+                    started: Some(crate::core::now()),
+                    ..action.clone()
+                };
                 self.put_action(&running).await?;
                 hit("agent.action.claimed");
                 if let Err(error) = self.core.supervisor.start(&spec).await {
@@ -77,11 +80,19 @@ impl Worker {
             .await
             .map_err(|error| {
                 let said = error.evidence().lines().last().unwrap_or_default().to_owned();
-                Trouble::error("ST0322", format!("{}{}{said}", crate::problem::chain(&error), if said.is_empty() { "" } else { ": " }))
+                Trouble::error(
+                    "ST0322",
+                    format!(
+                        "{}{}{said}",
+                        crate::problem::chain(&error),
+                        if said.is_empty() { "" } else { ": " }
+                    ),
+                )
             })?;
         let Some(task) = plan.action.clone() else {
             let status = &plan.status;
-            let why = if status.message.is_empty() { "the charm plans nothing for it" } else { &status.message };
+            let why =
+                if status.message.is_empty() { "the charm plans nothing for it" } else { &status.message };
             return Err(Trouble::error("ST0340", why));
         };
         let bindings = self.bind(view, &plan, true).await?;
@@ -140,8 +151,9 @@ impl Worker {
         for path in entries.flatten().map(|entry| entry.path()) {
             let id = path.file_name().and_then(|name| name.to_str()?.parse().ok());
             if !id.is_some_and(open) {
-                stoker_host::fs::remove_tree(&path)
-                    .map_err(|e| Trouble::error("ST0339", format!("cannot remove `{}`: {e}", path.display())))?;
+                stoker_host::fs::remove_tree(&path).map_err(|e| {
+                    Trouble::error("ST0339", format!("cannot remove `{}`: {e}", path.display()))
+                })?;
             }
         }
         Ok(())

@@ -47,7 +47,12 @@ impl Worker {
     }
 
     /// Binds a plan. With `folders` false nothing is made on disk but trees' links.
-    pub(super) async fn bind(&mut self, view: &View, plan: &Plan, folders: bool) -> Result<Bindings, Trouble> {
+    pub(super) async fn bind(
+        &mut self,
+        view: &View,
+        plan: &Plan,
+        folders: bool,
+    ) -> Result<Bindings, Trouble> {
         let secrets = self.bind_secrets(view, plan).await?;
         let mut trees = BTreeMap::new();
         for (name, tree) in &plan.trees {
@@ -57,7 +62,8 @@ impl Worker {
         if folders {
             self.bind_folders(view, plan).await?;
         }
-        let dirs = plan.dirs.iter().map(|(name, dir)| (name.clone(), self.place(name, dir).display().to_string()));
+        let dirs =
+            plan.dirs.iter().map(|(name, dir)| (name.clone(), self.place(name, dir).display().to_string()));
         Ok(Bindings {
             trees,
             ports: plan.ports.keys().filter_map(|n| Some((n.clone(), *self.local.ports.get(n)?))).collect(),
@@ -111,7 +117,11 @@ impl Worker {
             }
             let first = ports::choose(port.prefer, port.count, &taken, address).map_err(|error| Trouble {
                 retry: Some(SOON),
-                ..Trouble::blocked("ST0335", format!("port {name}: {error}"), "free a port, or prefer another one")
+                ..Trouble::blocked(
+                    "ST0335",
+                    format!("port {name}: {error}"),
+                    "free a port, or prefer another one",
+                )
             })?;
             self.local.ports.insert(name.clone(), (first, port.count));
             hit("agent.prepare.port-chosen");
@@ -151,7 +161,8 @@ impl Worker {
             let path = self.place(name, dir);
             let mode = dir.mode.as_deref().and_then(|m| u32::from_str_radix(m, 8).ok()).unwrap_or(0o750);
             let owner = self.account(dir.user.as_deref()).await?;
-            let known = self.local.dirs.get(name).filter(|folder| folder.path == path.display().to_string()).cloned();
+            let known =
+                self.local.dirs.get(name).filter(|folder| folder.path == path.display().to_string()).cloned();
             if dir.keep {
                 self.check_data(name, &path, known.as_ref())?;
             }
@@ -181,7 +192,11 @@ impl Worker {
         let Some(known) = known else { return Ok(()) };
         let blocked = |why: String| {
             let fix = format!("mount what belongs at `{}`, or restore it", path.display());
-            Err(Trouble::blocked("ST0337", format!("data folder {name} is not the one that was made: {why}"), fix))
+            Err(Trouble::blocked(
+                "ST0337",
+                format!("data folder {name} is not the one that was made: {why}"),
+                fix,
+            ))
         };
         if !path.join(MARKER).exists() {
             return blocked(format!("`{}` has no marker; a missing mount?", path.display()));

@@ -10,8 +10,8 @@ use stoker_model::probe::is_busy;
 use stoker_model::resolve::Applied;
 
 use super::pass::View;
-use super::services::{fill, headers, secret_headers};
 use super::service_name;
+use super::services::{fill, headers, secret_headers};
 use super::worker::Worker;
 use crate::core::Core;
 

@@ -35,7 +35,8 @@ impl Worker {
             let Some(observed) = self.services.get(name).cloned() else { continue };
             let halted = view.unit.stopped.iter().any(|s| s == name || s == "*");
             let runs = matches!(observed.phase, Phase::Starting | Phase::Running | Phase::Backoff);
-            let asked = view.unit.restart.get(name).or_else(|| view.unit.restart.get("*")).copied().unwrap_or(0);
+            let asked =
+                view.unit.restart.get(name).or_else(|| view.unit.restart.get("*")).copied().unwrap_or(0);
             if halted {
                 if runs {
                     self.core.supervisor.stop(&full).await?;
@@ -89,7 +90,11 @@ impl Worker {
                 continue;
             }
             stoker_host::ports::check(self.address(), *first, *count).map_err(|error| {
-                Trouble::blocked("ST0335", format!("port {name}: {error}"), "end that process; it is looked at again by itself")
+                Trouble::blocked(
+                    "ST0335",
+                    format!("port {name}: {error}"),
+                    "end that process; it is looked at again by itself",
+                )
             })?;
         }
         Ok(())
@@ -97,7 +102,8 @@ impl Worker {
 
     fn service_spec(&self, applied: &Applied, name: &str, service: &Service) -> Result<ServiceSpec, Trouble> {
         let digest = applied.services.get(name).map(ToString::to_string).unwrap_or_default();
-        let mut spec = ServiceSpec::new(service_name(&self.id, name), digest, self.words(applied, &service.command));
+        let mut spec =
+            ServiceSpec::new(service_name(&self.id, name), digest, self.words(applied, &service.command));
         self.surroundings(&mut spec, applied, &service.env, service.user.as_deref(), &service.dirs)?;
         spec.stop = Stop { signal: service.stop.signal.clone(), grace: duration(&service.stop.grace, 60) };
         if !service.success.is_empty() {
@@ -151,11 +157,13 @@ impl Worker {
         user: Option<&str>,
         dirs: &[String],
     ) -> Result<(), Trouble> {
-        spec.env = [("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"), ("LANG", "C.UTF-8")]
-            .map(|(k, v)| (k.to_owned(), v.to_owned()))
-            .into();
+        spec.env =
+            [("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"), ("LANG", "C.UTF-8")]
+                .map(|(k, v)| (k.to_owned(), v.to_owned()))
+                .into();
         for (key, text) in env {
-            let secret = stoker_model::placeholder::holes(text).any(|(k, _)| k == stoker_model::placeholder::Kind::Secret);
+            let secret = stoker_model::placeholder::holes(text)
+                .any(|(k, _)| k == stoker_model::placeholder::Kind::Secret);
             if secret {
                 let value = applied.bindings.fill_with(text, |name| {
                     self.secret_value(&applied.plan, &applied.bindings.secrets, name)

@@ -95,10 +95,12 @@ impl Worker {
     /// keep the service from being stopped.
     async fn drain(&mut self, name: &str) -> Result<(), Trouble> {
         let Some(applied) = self.local.applied.clone() else { return Ok(()) };
-        let Some(task) = applied.plan.services.get(name).and_then(|service| service.stop.drain.clone()) else {
+        let Some(task) = applied.plan.services.get(name).and_then(|service| service.stop.drain.clone())
+        else {
             return Ok(());
         };
-        let (Some(spec), true) = (applied.plan.tasks.get(&task), self.services.running().contains(name)) else {
+        let (Some(spec), true) = (applied.plan.tasks.get(&task), self.services.running().contains(name))
+        else {
             return Ok(());
         };
         let short = format!("t.{task}");
@@ -108,7 +110,9 @@ impl Worker {
         let end = std::time::Instant::now() + limit + DRAIN_SLACK;
         self.core.supervisor.start(&spec).await?;
         hit("agent.move.draining");
-        while std::time::Instant::now() < end && !self.core.supervisor.observe(&spec.name).await?.phase.is_final() {
+        while std::time::Instant::now() < end
+            && !self.core.supervisor.observe(&spec.name).await?.phase.is_final()
+        {
             tokio::time::sleep(DRAIN_LOOK).await;
         }
         Ok(())
@@ -166,7 +170,9 @@ impl Worker {
         }
         if leads {
             for (name, wanted) in plan.secrets.iter().filter(|(_, wanted)| wanted.generate.is_some()) {
-                let Some(secret) = bindings.secrets.get(name).and_then(|id| snapshot.secrets.get(id)) else { continue };
+                let Some(secret) = bindings.secrets.get(name).and_then(|id| snapshot.secrets.get(id)) else {
+                    continue;
+                };
                 if secret.grants != wanted.grant {
                     let granted = Secret { grants: wanted.grant.clone(), ..Secret::clone(secret) };
                     puts.push((Key::Secret(secret.id.clone()), json(&granted)?));

@@ -46,9 +46,15 @@ impl Worker {
                     let outcome = Outcome {
                         revision,
                         pending: self.pending(&view),
-                        deferred: self.busy.as_ref().filter(|busy| !busy.is_empty()).map(|busy| busy.join(", ")),
+                        deferred: self
+                            .busy
+                            .as_ref()
+                            .filter(|busy| !busy.is_empty())
+                            .map(|busy| busy.join(", ")),
                     };
                     self.core.seen.note(&self.id, outcome);
+                    // What was said is forgotten, so that the next pass asks anew.
+                    self.busy = None;
                 }
                 pass
             }
@@ -108,7 +114,9 @@ impl Worker {
             }
             Next::Remove => self.begin_removal(view).await,
             Next::Plan => {
-                let (Some(observation), Some(digest)) = (observation, digest) else { return Ok(Pass::Wait(None)) };
+                let (Some(observation), Some(digest)) = (observation, digest) else {
+                    return Ok(Pass::Wait(None));
+                };
                 self.run_charm(view, &observation, digest).await?;
                 Ok(Pass::Again)
             }
@@ -116,7 +124,10 @@ impl Worker {
             Next::Unsettled => {
                 let last: Vec<&String> = self.local.echoes.iter().rev().take(2).collect();
                 let says = last.iter().rev().map(|s| s.as_str()).collect::<Vec<_>>().join("; then ");
-                let mut trouble = Trouble::error("ST0321", format!("does not settle: its own output keeps changing {says}"));
+                let mut trouble = Trouble::error(
+                    "ST0321",
+                    format!("does not settle: its own output keeps changing {says}"),
+                );
                 trouble.retry = None;
                 self.trouble = Some(trouble);
                 self.keep_running(view).await?;
@@ -152,16 +163,8 @@ impl Worker {
                 self.trouble = Some(Trouble { status, retry: None });
                 self.keep_running(view).await?;
                 self.report(view).await?;
-                let outcome = Outcome {
-                    revision: view.snapshot.revision,
-                    pending: Vec::new(),
-                    deferred: Some(busy.join(", ")),
-                };
-                self.core.seen.note(&self.id, outcome);
-                // Asked again after a while; what was said is forgotten, so that the next pass asks anew.
-                let wait = self.patience(view);
-                self.busy = None;
-                Ok(Pass::Wait(Some(wait)))
+                // Asked again after a while.
+                Ok(Pass::Wait(Some(self.patience(view))))
             }
             Next::Move(stop) => {
                 self.trouble = None;
@@ -202,7 +205,12 @@ impl Worker {
         let host = self.core.host();
         let users = self.core.users_of(view.snapshot.release_of(&view.unit).map(AsRef::as_ref));
         let services = self.services.observed();
-        observe(&view.snapshot, &view.unit, &self.local, Here { host: &host, users: &users, services: &services })
+        observe(
+            &view.snapshot,
+            &view.unit,
+            &self.local,
+            Here { host: &host, users: &users, services: &services },
+        )
     }
 
     /// How the tasks of the newest plan stand.
@@ -212,7 +220,9 @@ impl Worker {
         };
         let state = |name: &String, key: &String| {
             let once = newest.plan.tasks.get(name).and_then(|task| task.once.as_deref());
-            task_result(&view.snapshot, &self.id, name, once, key).map(|result| result.state).unwrap_or_default()
+            task_result(&view.snapshot, &self.id, name, once, key)
+                .map(|result| result.state)
+                .unwrap_or_default()
         };
         newest.tasks.iter().map(|(name, key)| (name.clone(), state(name, key))).collect()
     }
@@ -220,7 +230,8 @@ impl Worker {
     /// Whether a move may disturb busy services: `now` was said after the last move that used it, or its time came.
     fn may_disturb(&self, view: &View) -> bool {
         let Some(app) = view.snapshot.apps.get(&self.id.app) else { return true };
-        let by_time = app.now_at.is_some_and(|(change, at)| change > self.local.now_seen && crate::core::now() >= at);
+        let by_time =
+            app.now_at.is_some_and(|(change, at)| change > self.local.now_seen && crate::core::now() >= at);
         app.now > self.local.now_seen || by_time
     }
 
@@ -241,7 +252,12 @@ impl Worker {
         Ok(())
     }
 
-    async fn run_charm(&mut self, view: &View, observation: &Observation, digest: Digest) -> Result<(), Trouble> {
+    async fn run_charm(
+        &mut self,
+        view: &View,
+        observation: &Observation,
+        digest: Digest,
+    ) -> Result<(), Trouble> {
         let Some(release) = view.snapshot.release_of(&view.unit) else { return Ok(()) };
         let seen = serde_json::to_value(observation).map_err(|e| Trouble::from_error("ST0332", &e))?;
         self.note_echo(&seen);
@@ -253,7 +269,8 @@ impl Worker {
                 let timeout = self.core.settings().charm_timeout;
                 let dispatch = &release.description.programs.dispatch;
                 self.core.hooks.plan(&folder, dispatch, observation, timeout).await.map_err(|error| {
-                    let code = if matches!(error, crate::hooks::HookError::Plan(_)) { "ST0323" } else { "ST0322" };
+                    let code =
+                        if matches!(error, crate::hooks::HookError::Plan(_)) { "ST0323" } else { "ST0322" };
                     (code, crate::problem::chain(&error), error.evidence().to_owned())
                 })
             }
@@ -346,7 +363,10 @@ impl Worker {
         if matches!(self.local.op, Some(Op::Move { .. })) {
             pending.push("moving".into());
         }
-        if matches!(self.local.op, Some(Op::Remove(RemoveStep::Stopping | RemoveStep::Keeping | RemoveStep::Forgetting))) {
+        if matches!(
+            self.local.op,
+            Some(Op::Remove(RemoveStep::Stopping | RemoveStep::Keeping | RemoveStep::Forgetting))
+        ) {
             pending.push("removing".into());
         }
         let gate = self.trouble.as_ref().filter(|t| t.status.code == "ST0325");
@@ -360,8 +380,10 @@ fn gate_trouble(waiting: &[String], bad: &[String]) -> Trouble {
         let message = format!("proves the new builds before it moves: {}", waiting.join(", "));
         return Trouble { status: Status::new(State::Waiting, message).code("ST0325"), retry: None };
     }
-    let message = format!("does not move: {} failed on the new builds; what runs was not touched", bad.join(", "));
-    let status = Status::new(State::Blocked, message).code("ST0326").fix(format!("stoker restart UNIT/{}", bad[0]));
+    let message =
+        format!("does not move: {} failed on the new builds; what runs was not touched", bad.join(", "));
+    let status =
+        Status::new(State::Blocked, message).code("ST0326").fix(format!("stoker restart UNIT/{}", bad[0]));
     Trouble { status, retry: None }
 }
 

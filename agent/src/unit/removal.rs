@@ -65,8 +65,9 @@ impl Worker {
         }
         if step == RemoveStep::Forgetting {
             let folder = self.core.unit_folder(&self.id);
-            stoker_host::fs::remove_tree(&folder)
-                .map_err(|e| Trouble::error("ST0336", format!("cannot remove `{}`: {e}", folder.display())))?;
+            stoker_host::fs::remove_tree(&folder).map_err(|e| {
+                Trouble::error("ST0336", format!("cannot remove `{}`: {e}", folder.display()))
+            })?;
             hit("agent.remove.folder-gone");
             self.delete_records().await?;
             hit("agent.remove.records-gone");
@@ -219,11 +220,16 @@ fn removed_keys(snapshot: &Snapshot, unit: &UnitId) -> Vec<Key> {
     let owned = |owner: &String| *owner == dashed || (all && owner == app);
     let tasks = snapshot.tasks.keys().filter(|(owner, ..)| owned(owner));
     keys.extend(tasks.map(|(owner, task, key)| Key::Task(owner.clone(), task.clone(), key.clone())));
-    keys.extend(snapshot.unit_data.keys().filter(|(_, u)| u == unit).map(|(id, u)| Key::UnitData(*id, u.clone())));
-    let secrets = snapshot.secrets.values().filter(|s| s.app == *app && (all || s.unit.as_ref() == Some(unit)));
+    keys.extend(
+        snapshot.unit_data.keys().filter(|(_, u)| u == unit).map(|(id, u)| Key::UnitData(*id, u.clone())),
+    );
+    let secrets =
+        snapshot.secrets.values().filter(|s| s.app == *app && (all || s.unit.as_ref() == Some(unit)));
     keys.extend(secrets.map(|secret| Key::Secret(secret.id.clone())));
     if all {
-        keys.extend(snapshot.releases.keys().filter(|(a, _)| a == app).map(|(a, n)| Key::Release(a.clone(), *n)));
+        keys.extend(
+            snapshot.releases.keys().filter(|(a, _)| a == app).map(|(a, n)| Key::Release(a.clone(), *n)),
+        );
         let revisions = snapshot.revisions.keys().filter(|(a, ..)| a == app);
         keys.extend(revisions.map(|(a, resource, n)| Key::Revision(a.clone(), resource.clone(), *n)));
         for relation in snapshot.relations_of(app) {
@@ -254,7 +260,8 @@ fn next_leader(snapshot: &Snapshot, unit: &UnitId) -> Option<(Key, App)> {
     if app.leader.as_ref() != Some(unit) || app.life == Life::Dying {
         return None;
     }
-    let next = snapshot.units_of(&unit.app).find(|u| u.id != *unit && u.life == Life::Alive).map(|u| u.id.clone());
+    let next =
+        snapshot.units_of(&unit.app).find(|u| u.id != *unit && u.life == Life::Alive).map(|u| u.id.clone());
     Some((Key::App(unit.app.clone()), App { leader: next, ..App::clone(app) }))
 }
 
@@ -263,7 +270,11 @@ pub(crate) fn kept(folder: &std::path::Path) -> Vec<(String, KeptMeta, PathBuf)>
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
     let read = |entry: std::fs::DirEntry| {
         let bytes = std::fs::read(entry.path().join("meta.json")).ok()?;
-        Some((entry.file_name().to_string_lossy().into_owned(), serde_json::from_slice(&bytes).ok()?, entry.path()))
+        Some((
+            entry.file_name().to_string_lossy().into_owned(),
+            serde_json::from_slice(&bytes).ok()?,
+            entry.path(),
+        ))
     };
     let mut all: Vec<_> = entries.flatten().filter_map(read).collect();
     all.sort_by(|a, b| a.0.cmp(&b.0));

@@ -36,7 +36,13 @@ impl Worker {
                     file.text.clone()
                 };
                 let owner = self.owner_now(file.user.as_deref())?;
-                ready.push(Ready { path, bytes: text.into_bytes(), mode: file.mode, owner, live: group.live });
+                ready.push(Ready {
+                    path,
+                    bytes: text.into_bytes(),
+                    mode: file.mode,
+                    owner,
+                    live: group.live,
+                });
             }
         }
         for file in ready {
@@ -75,9 +81,12 @@ impl Worker {
         let Ok(entries) = std::fs::read_dir(&root) else { return Ok(()) };
         for entry in entries.flatten() {
             let path = entry.path();
-            if !kept.contains(&path) && path.file_name().is_some_and(|name| name != "live" && name != "actions") {
-                stoker_host::fs::remove_tree(&path)
-                    .map_err(|e| Trouble::error("ST0339", format!("cannot remove `{}`: {e}", path.display())))?;
+            if !kept.contains(&path)
+                && path.file_name().is_some_and(|name| name != "live" && name != "actions")
+            {
+                stoker_host::fs::remove_tree(&path).map_err(|e| {
+                    Trouble::error("ST0339", format!("cannot remove `{}`: {e}", path.display()))
+                })?;
             }
         }
         Ok(())

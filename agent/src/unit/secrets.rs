@@ -14,7 +14,11 @@ use super::worker::Worker;
 
 impl Worker {
     /// The ids of a plan's secrets; missing ones are made, each in one transaction.
-    pub(super) async fn bind_secrets(&self, view: &View, plan: &Plan) -> Result<BTreeMap<String, String>, Trouble> {
+    pub(super) async fn bind_secrets(
+        &self,
+        view: &View,
+        plan: &Plan,
+    ) -> Result<BTreeMap<String, String>, Trouble> {
         let mut ids = BTreeMap::new();
         for (name, wanted) in &plan.secrets {
             let id = match &wanted.from {
@@ -43,7 +47,11 @@ impl Worker {
     fn granted(&self, view: &View, name: &str, from: &str) -> Result<String, Trouble> {
         let id = from.strip_prefix("secret:").unwrap_or(from);
         let refused = |why: &str| {
-            Trouble::blocked("ST0327", format!("cannot use secret `{name}`: {why}"), "look at the relation's other side")
+            Trouble::blocked(
+                "ST0327",
+                format!("cannot use secret `{name}`: {why}"),
+                "look at the relation's other side",
+            )
         };
         let secret = view.snapshot.secrets.get(id).ok_or_else(|| refused("it does not exist"))?;
         let related = |relation: &u64| {
@@ -58,10 +66,12 @@ impl Worker {
     async fn make_secret(&self, name: &str, wanted: &plan::Secret) -> Result<String, Trouble> {
         let problem = |e: crate::problem::Problem| Trouble::error("ST0328", e.title);
         // One id per name and scope: two units that make it at once meet at the same key, and one of them reads it.
-        let scope = if wanted.scope.as_deref() == Some("unit") { self.id.dashed() } else { self.id.app.clone() };
+        let scope =
+            if wanted.scope.as_deref() == Some("unit") { self.id.dashed() } else { self.id.app.clone() };
         let snapshot = self.core.snapshot();
         let uuid = snapshot.apps.get(&self.id.app).map(|app| app.uuid.clone()).unwrap_or_default();
-        let id = stoker_model::ids::Digest::of(format!("{uuid}/{scope}/{name}").as_bytes()).hex()[..20].to_owned();
+        let id =
+            stoker_model::ids::Digest::of(format!("{uuid}/{scope}/{name}").as_bytes()).hex()[..20].to_owned();
         let how = wanted.generate.as_deref().unwrap_or("hex32");
         let (base64, count) = match how.strip_prefix("base64") {
             Some(count) => (true, count),

@@ -64,7 +64,8 @@ impl Services {
 
     /// Looks at every service of what is applied, and keeps a prober at each that runs.
     pub(super) async fn refresh(&mut self, applied: Option<&Applied>) -> Result<(), Trouble> {
-        let names: BTreeSet<String> = applied.map(|a| a.services.keys().cloned().collect()).unwrap_or_default();
+        let names: BTreeSet<String> =
+            applied.map(|a| a.services.keys().cloned().collect()).unwrap_or_default();
         self.seen.retain(|name, _| names.contains(name));
         self.probers.retain(|name, _| names.contains(name));
         let Some(applied) = applied else { return Ok(()) };
@@ -154,7 +155,11 @@ impl Services {
             let halted = stopped.iter().any(|s| s == name || s == "*");
             !halted && matches!(service.state, ServiceState::Starting | ServiceState::Stopped)
         };
-        self.observed().into_iter().filter(waits).map(|(name, _)| format!("service {name} starting")).collect()
+        self.observed()
+            .into_iter()
+            .filter(waits)
+            .map(|(name, _)| format!("service {name} starting"))
+            .collect()
     }
 }
 

@@ -61,7 +61,8 @@ pub(crate) async fn simulate(core: &Core, wanted: &Snapshot) -> Result<Preview, 
         describe(core, id, imagined, &mut preview).await;
     }
     preview.changes = preview.units.iter().any(|unit| unit.effect != "keep");
-    let token = serde_json::json!({"units": preview.units, "one_way": preview.one_way, "problems": preview.problems});
+    let token =
+        serde_json::json!({"units": preview.units, "one_way": preview.one_way, "problems": preview.problems});
     let digest = of_document(&token).map_err(|e| Problem::internal("cannot make the preview's token", &e))?;
     preview.token = digest.hex()[..24].to_owned();
     Ok(preview)
@@ -114,7 +115,8 @@ async fn step(
     imagine_tasks(snapshot, &unit.id, &candidate);
     publish(core, snapshot, unit, &plan, &candidate.bindings);
     if plan.hold.is_none() {
-        let ready = |name: &String| (name.clone(), Service { state: ServiceState::Ready, ..Service::default() });
+        let ready =
+            |name: &String| (name.clone(), Service { state: ServiceState::Ready, ..Service::default() });
         imagined.services = candidate.services.keys().map(ready).collect();
         imagined.local.applied = Some(candidate.clone());
     }
@@ -137,8 +139,16 @@ fn bind(
     for (name, tree) in &plan.trees {
         // A derived tree's digest comes from manifests alone; where one is missing the recipe stands for it.
         let plain = tree.drop.is_empty() && tree.take.is_empty();
-        let take = tree.take.iter().cloned().map(|t| stoker_host::builds::Take { from: t.from, path: t.path, to: t.to });
-        let spec = stoker_host::builds::Derive { base: tree.base.clone(), drop: tree.drop.clone(), take: take.collect() };
+        let take = tree.take.iter().cloned().map(|t| stoker_host::builds::Take {
+            from: t.from,
+            path: t.path,
+            to: t.to,
+        });
+        let spec = stoker_host::builds::Derive {
+            base: tree.base.clone(),
+            drop: tree.drop.clone(),
+            take: take.collect(),
+        };
         let digest = if plain { Ok(tree.base.clone()) } else { core.builds.derived_digest(&spec) };
         let digest = digest.unwrap_or_else(|error| {
             problems.insert(format!("{unit}: tree {name}: {}", chain(&error)));
@@ -190,9 +200,11 @@ fn imagine_tasks(snapshot: &mut Snapshot, unit: &UnitId, candidate: &Applied) {
         let done = snapshot.tasks.get(&at).is_some_and(|result| result.state == TaskState::Done);
         if !done {
             // Assumed to pass; the last result of the same task, of whatever key, stands for what it would say.
-            let last = snapshot.tasks.iter().filter(|((o, n, _), _)| *o == at.0 && *n == at.1).map(|(_, r)| r);
+            let last =
+                snapshot.tasks.iter().filter(|((o, n, _), _)| *o == at.0 && *n == at.1).map(|(_, r)| r);
             let result = last.map(|r| r.result.clone()).next_back().unwrap_or(Value::Null);
-            let passed = TaskResult { state: TaskState::Done, exit: Some(0), result, ..TaskResult::default() };
+            let passed =
+                TaskResult { state: TaskState::Done, exit: Some(0), result, ..TaskResult::default() };
             snapshot.tasks.insert(at, passed.into());
         }
     }
@@ -229,7 +241,13 @@ async fn describe(core: &Core, id: &UnitId, imagined: &Imagined, preview: &mut P
         .snapshot()
         .reports
         .get(id)
-        .map(|r| r.services.iter().filter(|(_, s)| s.state != ServiceState::Stopped).map(|(n, _)| n.clone()).collect())
+        .map(|r| {
+            r.services
+                .iter()
+                .filter(|(_, s)| s.state != ServiceState::Stopped)
+                .map(|(n, _)| n.clone())
+                .collect()
+        })
         .unwrap_or_default();
     let stops: BTreeSet<String> = changes.stops().intersection(&running).cloned().collect();
     preview.restarts += stops.len() as u64;
@@ -246,7 +264,8 @@ async fn describe(core: &Core, id: &UnitId, imagined: &Imagined, preview: &mut P
     let mut differences = Vec::new();
     differ("", &plan(before), &plan(after), &mut differences);
     let known: BTreeSet<&String> = before.map(|b| b.tasks.values().collect()).unwrap_or_default();
-    let tasks = after.map(|a| a.tasks.iter().filter(|(_, key)| !known.contains(key)).map(|(n, _)| n.clone()).collect());
+    let tasks = after
+        .map(|a| a.tasks.iter().filter(|(_, key)| !known.contains(key)).map(|(n, _)| n.clone()).collect());
     let effect = match (before, after) {
         _ if imagined.gone => "remove",
         (None, _) => "add",
@@ -262,7 +281,14 @@ async fn describe(core: &Core, id: &UnitId, imagined: &Imagined, preview: &mut P
         stop: of(&changes.removed),
         tasks: tasks.unwrap_or_default(),
         differences,
-        status: imagined.local.plan.as_ref().map(|p| format!("{} {}", p.status.state.word(), p.status.message)).unwrap_or_default().trim().to_owned(),
+        status: imagined
+            .local
+            .plan
+            .as_ref()
+            .map(|p| format!("{} {}", p.status.state.word(), p.status.message))
+            .unwrap_or_default()
+            .trim()
+            .to_owned(),
     });
 }
 

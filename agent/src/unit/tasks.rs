@@ -31,7 +31,9 @@ const LAST_WAIT: Duration = Duration::from_secs(60);
 impl Worker {
     /// The tasks of the newest plan: the candidate's, else the applied plan's.
     fn newest_tasks(&self) -> Vec<(String, String, Task)> {
-        let Some(newest) = self.local.candidate.as_ref().or(self.local.applied.as_ref()) else { return Vec::new() };
+        let Some(newest) = self.local.candidate.as_ref().or(self.local.applied.as_ref()) else {
+            return Vec::new();
+        };
         let task = |(name, key): (&String, &String)| {
             Some((name.clone(), key.clone(), newest.plan.tasks.get(name)?.clone()))
         };
@@ -43,7 +45,9 @@ impl Worker {
         for (name, key, task) in self.newest_tasks() {
             let once = task.once.as_deref();
             let known = task_result(&view.snapshot, &self.id, &name, once, &key).cloned();
-            let ours = known.as_ref().is_some_and(|r| r.state == TaskState::Running && r.unit.as_ref() == Some(&self.id));
+            let ours = known
+                .as_ref()
+                .is_some_and(|r| r.state == TaskState::Running && r.unit.as_ref() == Some(&self.id));
             let short = format!("t.{name}");
             let repeats = self.repeating.contains(&short);
             if !ours && !repeats {
@@ -69,7 +73,8 @@ impl Worker {
                 let result = self.read_result(&short, &observed, &task, known).await;
                 hit("agent.task.ended");
                 if result.state == TaskState::Retry {
-                    let wait = Duration::from_secs(1 << (result.runs.saturating_sub(1)).min(6)).min(LAST_WAIT);
+                    let wait =
+                        Duration::from_secs(1 << (result.runs.saturating_sub(1)).min(6)).min(LAST_WAIT);
                     self.task_waits.insert(short, Instant::now() + wait);
                 }
                 self.put_result(&name, once, &key, result).await?;
@@ -106,7 +111,8 @@ impl Worker {
         let later = code == Some(TRY_LATER) || exit.deadline || observed.lost;
         let bad = if later { known.bad } else { known.bad + 1 };
         let state = if later || bad <= task.retry { TaskState::Retry } else { TaskState::Bad };
-        let said = result.as_ref().and_then(|r| r.get("reason")).and_then(Value::as_str).map(ToOwned::to_owned);
+        let said =
+            result.as_ref().and_then(|r| r.get("reason")).and_then(Value::as_str).map(ToOwned::to_owned);
         let log = self.core.supervisor.log_tail(&name, 4096).await.unwrap_or_default();
         let line = log.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
         let mut reason = said.unwrap_or_else(|| line.trim().escape_debug().to_string());
@@ -201,7 +207,9 @@ impl Worker {
         known: TaskResult,
         rerun: bool,
     ) -> Result<(), Trouble> {
-        let Some(newest) = self.local.candidate.clone().or_else(|| self.local.applied.clone()) else { return Ok(()) };
+        let Some(newest) = self.local.candidate.clone().or_else(|| self.local.applied.clone()) else {
+            return Ok(());
+        };
         let short = format!("t.{name}");
         let repeats = task.every.is_some() && known.state == TaskState::Done;
         let claim = TaskResult {
@@ -258,7 +266,9 @@ impl Worker {
 
     /// Tasks that run but are not in the newest plan (or for another key) are stopped.
     async fn stop_old_tasks(&mut self) -> Result<(), Trouble> {
-        let Some(newest) = self.local.candidate.as_ref().or(self.local.applied.as_ref()) else { return Ok(()) };
+        let Some(newest) = self.local.candidate.as_ref().or(self.local.applied.as_ref()) else {
+            return Ok(());
+        };
         let wanted: Vec<(String, String)> =
             newest.tasks.iter().map(|(name, key)| (format!("t.{name}"), key.clone())).collect();
         let old = [&self.local.applied].into_iter().flatten().flat_map(|applied| applied.tasks.keys());
