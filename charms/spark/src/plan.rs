@@ -151,7 +151,8 @@ impl<'a> Scene<'a> {
     }
 
     fn dirs(&self) -> BTreeMap<String, Dir> {
-        let mut names = vec!["home", "work", "local", "ivy", "jobs", "warehouse", "events"];
+        let mut names = vec!["home", "work", "local", "ivy", "jobs"];
+        names.extend(self.local_data());
         if self.cluster.master_here() {
             names.push("history");
         }
@@ -163,6 +164,11 @@ impl<'a> Scene<'a> {
             ..Dir::default()
         };
         names.into_iter().map(|name| (name.to_owned(), dir(name))).collect()
+    }
+
+    /// Folders of what would otherwise be on the HDFS.
+    fn local_data(&self) -> &'static [&'static str] {
+        if self.hdfs.is_none() { &["warehouse", "events"] } else { &[] }
     }
 
     fn ports(&self) -> BTreeMap<String, Port> {

@@ -166,7 +166,11 @@ fn finished(scene: &Scene<'_>, command: Vec<String>, timeout: &str) -> Task {
         user: Some(USER.to_owned()),
         trees,
         files: ["driver", "hadoop"].map(ToOwned::to_owned).into(),
-        dirs: ["home", "local", "ivy", "jobs", "warehouse", "events"].map(ToOwned::to_owned).into(),
+        dirs: ["home", "local", "ivy", "jobs"]
+            .iter()
+            .chain(scene.local_data())
+            .map(ToString::to_string)
+            .collect(),
         ports: ["driver", "driver-block", "driver-ui"].map(ToOwned::to_owned).into(),
         timeout: Some(timeout.to_owned()),
         ..Task::default()

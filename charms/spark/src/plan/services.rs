@@ -97,7 +97,7 @@ fn worker(scene: &Scene<'_>) -> Service {
         service.needs = names(&["master"]);
     }
     service.ready = vec![answer(page, "/masterurl", Op::Ne, json!(""))];
-    service.busy = BTreeMap::from([("executors".to_owned(), each(page, "/executors", "/appid"))]);
+    service.busy = BTreeMap::from([("applications".to_owned(), each(page, "/executors", "/appid"))]);
     "always".clone_into(&mut service.restart.on);
     service
 }
@@ -112,7 +112,8 @@ fn history(scene: &Scene<'_>) -> Service {
     );
     service.env.insert("HADOOP_CONF_DIR".to_owned(), "${file:hadoop}".to_owned());
     service.files.push("hadoop".to_owned());
-    service.dirs = names(&["home", "history", "events"]);
+    service.dirs = names(&["home", "history"]);
+    service.dirs.extend(names(scene.local_data()));
     service.ports = names(&["history"]);
     // Nobody waits for it: what is on the way to a first result goes first.
     service.needs = names(&["worker"]);

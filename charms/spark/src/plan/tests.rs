@@ -75,6 +75,11 @@ fn a_cluster_of_its_own() {
     assert!(worker.contains("-c 4 -m 5324m"), "{worker}");
     assert!(text(&plan, "driver/spark-defaults.conf").contains("spark.cores.max 2\n"));
     assert!(text(&plan, "history/spark-defaults.conf").contains("logDirectory file://${dir:events}"));
+    assert!(plan.dirs["events"].keep && plan.services["history"].dirs.contains(&"events".to_owned()));
+    assert!(
+        !planned(&related("3.4.1")).dirs.values().any(|dir| dir.keep),
+        "with an HDFS there is nothing to keep here"
+    );
 }
 
 #[test]
