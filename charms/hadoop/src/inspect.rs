@@ -108,3 +108,90 @@ fn names(jars: &[PathBuf]) -> String {
         jars.iter().filter_map(|jar| jar.file_name()).map(|name| name.to_string_lossy()).collect();
     names.join(", ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{self, File};
+    use std::io::Write;
+    use zip::write::{SimpleFileOptions, ZipWriter};
+
+    fn jar(path: &Path, entries: &[(&str, Vec<u8>)]) {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let mut jar = ZipWriter::new(File::create(path).unwrap());
+        for (name, bytes) in entries {
+            jar.start_file(*name, SimpleFileOptions::default()).unwrap();
+            jar.write_all(bytes).unwrap();
+        }
+        jar.finish().unwrap();
+    }
+
+    fn info() -> (&'static str, Vec<u8>) {
+        (VERSION_INFO, b"version=3.4.1\nrevision=4d78\nbranch=b\n".to_vec())
+    }
+
+    /// A tree as Apache's archives have it, with what they carry beside.
+    fn whole(tree: &Path) {
+        let share = tree.join("share/hadoop");
+        let class = |layout: u8| crate::layout::tests::class(&[0x10, layout, 0xb1], -1);
+        jar(&share.join("common/hadoop-common-3.4.1.jar"), &[info(), (FLOOR_CLASS, class(1))]);
+        jar(&share.join("common/hadoop-common-3.4.1-tests.jar"), &[]);
+        let features =
+            [(NAMENODE_FEATURES, class(0xbd)), (DATANODE_FEATURES, class(0xc7)), (NAMENODE, class(1))];
+        jar(&share.join("hdfs/hadoop-hdfs-3.4.1.jar"), &features);
+        jar(&share.join("hdfs/hadoop-hdfs-client-3.4.1.jar"), &[]);
+        for part in ["api", "runtime", "minicluster"] {
+            jar(&share.join(format!("client/hadoop-client-{part}-3.4.1.jar")), &[info()]);
+        }
+    }
+
+    #[test]
+    fn a_whole_build() {
+        let dir = tempfile::tempdir().unwrap();
+        whole(dir.path());
+        let facts = inspect("-", dir.path()).unwrap().unwrap();
+        assert_eq!(
+            (facts.product.as_str(), facts.version.as_str(), facts.shape.as_deref()),
+            ("hadoop", "3.4.1", Some("full"))
+        );
+        assert_eq!(facts.requires["java"], ">=8");
+        assert_eq!(
+            (&facts.provides["layout-namenode"], &facts.provides["layout-datanode"]),
+            (&json!(-67), &json!(-57))
+        );
+        assert_eq!(
+            (&facts.provides["hadoop-client"], &facts.provides["yarn"]),
+            (&json!("3.4.1"), &json!(false))
+        );
+        assert_eq!(facts.details["client-jars"].as_array().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_client_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        whole(dir.path());
+        fs::remove_file(dir.path().join("share/hadoop/common/hadoop-common-3.4.1.jar")).unwrap();
+        let facts = inspect(PRODUCT, dir.path()).unwrap().unwrap();
+        assert_eq!((facts.shape.as_deref(), facts.provides.contains_key("hdfs")), (Some("client"), false));
+    }
+
+    #[test]
+    fn what_is_no_hadoop_says_what_was_looked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(inspect("-", dir.path()).unwrap(), None);
+        assert_eq!(inspect("spark", dir.path()).unwrap(), None);
+        let wrong = inspect(PRODUCT, dir.path()).unwrap_err().to_string();
+        assert!(wrong.contains("share/hadoop/common/hadoop-common-VERSION.jar"), "{wrong}");
+        whole(dir.path());
+        let common = dir.path().join("share/hadoop/common");
+        fs::copy(common.join("hadoop-common-3.4.1.jar"), common.join("hadoop-common-3.3.6.jar")).unwrap();
+        assert!(inspect("-", dir.path()).unwrap_err().to_string().starts_with("two Hadoops"));
+        fs::remove_file(common.join("hadoop-common-3.3.6.jar")).unwrap();
+        let path = common.join("hadoop-common-3.4.1.jar");
+        let bytes = fs::read(&path).unwrap();
+        fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+        assert!(format!("{:#}", inspect("-", dir.path()).unwrap_err()).contains("hadoop-common-3.4.1.jar"));
+        jar(&path, &[(VERSION_INFO, b"version=${pom.version}\n".to_vec())]);
+        assert!(inspect("-", dir.path()).unwrap_err().to_string().contains("names no version"));
+    }
+}

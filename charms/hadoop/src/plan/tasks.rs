@@ -9,7 +9,7 @@ use stoker_charm::plan::Task;
 use stoker_charm::serde_json::{Value, json};
 
 use super::cluster::result;
-use super::{HDFS, SECONDARY, Scene, USER, daemons};
+use super::{HDFS, SECONDARY, Scene, USER, daemons, site};
 use crate::folder::Folder;
 
 /// How often it is asked whether checkpoints may begin.
@@ -84,9 +84,14 @@ fn storage(scene: &Scene<'_>, name: &str) -> Task {
     }
 }
 
-/// Its key is that of what restarts both daemons: then the DataNode waits again.
+/// Its key is that of what restarts the NameNode: a DataNode that restarts with it waits again.
 fn up(scene: &Scene<'_>) -> Task {
-    let with = format!("{} {} {:?}", scene.build, scene.java.home, scene.cluster.id);
+    let namenode: Vec<_> =
+        site::files(scene).into_iter().filter(|(name, _)| name.starts_with("namenode/")).collect();
+    let with = format!(
+        "{} {} {:?} {:?} {namenode:?}",
+        scene.build, scene.java.home, scene.cluster.id, scene.options.namenode
+    );
     let url = format!("http://{}", scene.cluster.http.as_deref().unwrap_or_default());
     Task {
         key: Some(format!("up-{}", Digest::of(with.as_bytes()).short())),
