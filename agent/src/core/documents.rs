@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use stoker_model::ids::UnitId;
+use stoker_model::observe::task_result;
 use stoker_model::record::{Action, ActionState, App, Release, Unit};
 use stoker_model::snapshot::Snapshot;
 
@@ -225,12 +226,16 @@ impl Core {
                 }),
             );
         }
-        let owners = [unit.id.dashed(), unit.id.app.clone()];
-        let results = snapshot.tasks.iter().filter(|((owner, ..), _)| owners.contains(owner));
-        let tasks = results.map(|((_, name, key), result)| {
-            let shown = json!({"key": key, "state": result.state, "exit": result.exit, "result": result.result,
-                "reason": result.reason, "runs": result.runs});
-            (name.clone(), shown)
+        // Results stay by key for going back: shown are those of the newest plan's keys alone.
+        let newest = self.local(&unit.id)?.and_then(|local| local.candidate.or(local.applied));
+        let tasks = newest.iter().flat_map(|newest| {
+            newest.tasks.iter().map(|(name, key)| {
+                let once = newest.plan.tasks.get(name).and_then(|task| task.once.as_deref());
+                let result = task_result(&snapshot, &unit.id, name, once, key).cloned().unwrap_or_default();
+                let shown = json!({"key": key, "state": result.state, "exit": result.exit,
+                    "result": result.result, "reason": result.reason, "runs": result.runs});
+                (name.clone(), shown)
+            })
         });
         Ok(UnitDoc {
             unit: unit.id.to_string(),
@@ -301,14 +306,14 @@ impl Core {
     }
 
     /// The agent.
-    pub(crate) fn version(&self) -> Result<Version, Problem> {
-        Ok(Version {
+    pub(crate) fn version(&self) -> Version {
+        Version {
             version: env!("CARGO_PKG_VERSION").into(),
             api: "v1".into(),
             pid: std::process::id(),
             dir: self.paths.root.display().to_string(),
             store: "embedded".into(),
-        })
+        }
     }
 }
 

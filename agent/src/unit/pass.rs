@@ -23,7 +23,7 @@ use crate::core::Outcome;
 
 /// Runs of a charm that failed are tried again after this long, then twice as long, up to the second.
 const FIRST_RETRY: Duration = Duration::from_secs(5);
-const LAST_RETRY: Duration = Duration::from_secs(300);
+const LAST_RETRY: Duration = Duration::from_mins(5);
 
 /// What a pass looks at.
 pub(super) struct View {

@@ -36,9 +36,13 @@ pub(crate) async fn simulate(core: &Core, wanted: &Snapshot) -> Result<Preview, 
     let mut units: BTreeMap<UnitId, Imagined> = BTreeMap::new();
     let mut problems = BTreeSet::new();
     for id in snapshot.units.keys() {
-        let local = core.local(id)?.unwrap_or_else(|| Local::new(id.clone()));
+        let mut local = core.local(id)?.unwrap_or_else(|| Local::new(id.clone()));
         let services = core.snapshot().reports.get(id).map(|r| r.services.clone()).unwrap_or_default();
         let before = local.applied.clone();
+        // A move that waits is on its way already: what is previewed comes after it.
+        if let Some(candidate) = local.candidate.clone().filter(|c| c.plan.hold.is_none()) {
+            local.applied = Some(candidate);
+        }
         units.insert(id.clone(), Imagined { before, local, services, gone: false });
     }
     let mut settled = false;
@@ -64,7 +68,7 @@ pub(crate) async fn simulate(core: &Core, wanted: &Snapshot) -> Result<Preview, 
     let token =
         serde_json::json!({"units": preview.units, "one_way": preview.one_way, "problems": preview.problems});
     let digest = of_document(&token).map_err(|e| Problem::internal("cannot make the preview's token", &e))?;
-    preview.token = digest.hex()[..24].to_owned();
+    digest.hex()[..24].clone_into(&mut preview.token);
     Ok(preview)
 }
 
@@ -161,7 +165,7 @@ fn bind(
     for (name, port) in &plan.ports {
         let known = local.ports.get(name).is_some_and(|(_, count)| *count >= port.count);
         if !known {
-            let first = (port.prefer..).find(|p| !taken.contains(p)).unwrap_or(port.prefer);
+            let first = (port.prefer..=u16::MAX).find(|p| !taken.contains(p)).unwrap_or(port.prefer);
             local.ports.insert(name.clone(), (first, port.count));
         }
     }
