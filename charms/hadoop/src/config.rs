@@ -69,9 +69,9 @@ impl Options {
     pub(crate) fn read(seen: &Observation) -> anyhow::Result<Self> {
         let get = |name: &str| seen.config.get(name).unwrap_or(&Value::Null);
         let grant = seen.host.grant.memory;
-        let namenode_heap = auto_heap(grant / 8, NAMENODE_HEAP_MOST);
+        let namenode_heap = auto_heap(grant / 16, NAMENODE_HEAP_MOST);
         let namenode = jvm(seen, "namenode", namenode_heap)?;
-        let datanode = jvm(seen, "datanode", auto_heap(grant / 16, DATANODE_HEAP_MOST))?;
+        let datanode = jvm(seen, "datanode", auto_heap(grant / 32, DATANODE_HEAP_MOST))?;
         let secondary = jvm(seen, "secondary", namenode.heap)?;
         let units = seen.units.len().max(1) as u64;
         let replication = number(get("replication")).context("option `replication`")?.unwrap_or(units.min(3));
@@ -220,10 +220,10 @@ mod tests {
             (small.namenode.heap, small.datanode.heap, small.secondary.heap),
             (256 << 20, 256 << 20, 256 << 20)
         );
-        let large = read(json!({"secondary-heap": 1 << 30}), 16 << 30).unwrap();
+        let large = read(json!({"secondary-heap": 512 << 20}), 32 << 30).unwrap();
         assert_eq!(
             (large.namenode.heap, large.datanode.heap, large.secondary.heap),
-            (2 << 30, 1 << 30, 1 << 30)
+            (2 << 30, 1 << 30, 512 << 20)
         );
         assert_eq!((small.replication, small.nameservice.as_str(), small.trash_minutes), (1, "hadoop", 1440));
         assert_eq!((small.checkpoint_seconds, small.ports["namenode"]), (3600, 8020));

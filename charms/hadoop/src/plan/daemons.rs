@@ -13,7 +13,7 @@ use super::{SECONDARY, Scene, USER, site, tasks};
 use crate::config::Jvm;
 
 /// Up to this heap a daemon is small: cheap to start, its peak speed does not matter.
-const SMALL_HEAP: u64 = 512 << 20;
+const SMALL_HEAP: u64 = 1 << 30;
 const SERVER: &str = "org.apache.hadoop.hdfs.server";
 
 /// Services of this unit.
