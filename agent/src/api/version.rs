@@ -12,7 +12,7 @@ use crate::core::Core;
 use crate::problem::Problem;
 
 pub(super) async fn show(State(core): State<Arc<Core>>) -> Result<Answer<Version>, Problem> {
-    Ok(Answer(core.version()?))
+    Ok(Answer(core.version()))
 }
 
 pub(super) async fn document() -> Answer<Value> {

@@ -89,8 +89,7 @@ impl Core {
             Problem::new(codes::NOT_FOUND, format!("cannot read the file `{}`: {e}", path.display()))
         };
         let bytes = std::fs::read(path).map_err(wrong)?;
-        let name =
-            path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_else(|| "file".into());
+        let name = path.file_name().map_or_else(|| "file".into(), |n| n.to_string_lossy().into_owned());
         let folder = self.paths.root.join("uploads").join(&stoker_model::ids::Digest::of(&bytes).hex()[..24]);
         stoker_host::fs::make_folder(&folder, 0o755, None).map_err(wrong)?;
         let to = folder.join(name);

@@ -68,13 +68,11 @@ impl Core {
         for txn in txns {
             let revision =
                 self.commit(txn).await.map_err(|e| Problem::internal("cannot commit the change", &e))?;
-            match revision {
-                Some(revision) => self.note_change(number, revision),
-                None => {
-                    let title = "cannot commit the change: the model changed at the same moment";
-                    return Err(Problem::new(codes::CONFLICT, title).fix("run it again"));
-                }
-            }
+            let Some(revision) = revision else {
+                let title = "cannot commit the change: the model changed at the same moment";
+                return Err(Problem::new(codes::CONFLICT, title).fix("run it again"));
+            };
+            self.note_change(number, revision);
         }
         hit(after);
         tracing::info!(change = number, by = caller.user, "{}", reply.says);

@@ -19,7 +19,7 @@ use crate::api::types::{AddBuild, Build, Progress};
 use crate::problem::{Problem, chain, codes};
 
 /// How long an inspection may take.
-const INSPECT: Duration = Duration::from_secs(60);
+const INSPECT: Duration = Duration::from_mins(1);
 /// Exit status of an inspector for what is not its own.
 const NOT_MINE: i32 = 3;
 
@@ -140,7 +140,7 @@ impl Workshop {
                     });
                 }
                 Some(NOT_MINE) => {
-                    said.push(format!("{name}: {}", if stderr.is_empty() { "not its own" } else { &stderr }))
+                    said.push(format!("{name}: {}", if stderr.is_empty() { "not its own" } else { &stderr }));
                 }
                 _ => {
                     let title = format!("cannot read the facts of the build: charm {name} failed");
@@ -336,7 +336,7 @@ impl Core {
         };
         let cache = self.paths.cache.join("recipes").join(&charm.description.name);
         let work = self.paths.cache.join("making").join(super::random_id(8)?);
-        let user = self.system_user(None);
+        let user = Self::system_user(None);
         let owner = match &user {
             Some(name) => stoker_host::users::lookup(name).ok().flatten().map(|a| (a.uid, a.gid)),
             None => None,
@@ -352,7 +352,7 @@ impl Core {
             env: self.recipe_env(&cache, &work),
             cwd: Some(work.clone()),
             user,
-            deadline: Duration::from_secs(3600),
+            deadline: Duration::from_hours(1),
             output_cap: 64 * 1024,
             kill_leftovers: true,
             shim: Some(self.hooks.shim().to_owned()),

@@ -144,17 +144,17 @@ impl Core {
     }
 
     /// All charms that can be deployed by name.
-    pub(crate) fn charms(&self) -> Result<Value, Problem> {
+    pub(crate) fn charms(&self) -> Value {
         let describe = |(name, folder): (String, PathBuf)| {
             let text = std::fs::read_to_string(folder.join("charm.toml")).unwrap_or_default();
-            let summary = charm::parse(&text).map(|c| c.summary).unwrap_or_else(|e| e.to_string());
+            let summary = charm::parse(&text).map_or_else(|e| e.to_string(), |c| c.summary);
             json!({"name": name, "summary": summary, "path": folder})
         };
-        Ok(all(&self.charm_path()).into_iter().map(describe).collect())
+        all(&self.charm_path()).into_iter().map(describe).collect()
     }
 
     /// The system user behind a charm's user; `None` = the agent's own, where it cannot switch.
-    pub(crate) fn system_user(&self, user: Option<&str>) -> Option<String> {
+    pub(crate) fn system_user(user: Option<&str>) -> Option<String> {
         if !users::can_switch() {
             return None;
         }
@@ -162,7 +162,7 @@ impl Core {
     }
 
     /// System users by a charm's names, as the observation tells them.
-    pub(crate) fn users_of(&self, release: Option<&Release>) -> BTreeMap<String, String> {
+    pub(crate) fn users_of(release: Option<&Release>) -> BTreeMap<String, String> {
         let Some(release) = release else { return BTreeMap::new() };
         let own = || {
             nix::unistd::User::from_uid(nix::unistd::geteuid())
@@ -171,7 +171,7 @@ impl Core {
                 .map(|u| u.name)
                 .unwrap_or_default()
         };
-        let system = |name: &String| (name.clone(), self.system_user(Some(name)).unwrap_or_else(own));
+        let system = |name: &String| (name.clone(), Self::system_user(Some(name)).unwrap_or_else(own));
         release.description.users.keys().map(system).collect()
     }
 }

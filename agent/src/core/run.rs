@@ -31,7 +31,7 @@ use crate::settings::{Paths, Settings};
 
 /// How often the host's facts are read again while a unit is blocked, and otherwise.
 const LOOK_SOON: Duration = Duration::from_secs(5);
-const LOOK_SELDOM: Duration = Duration::from_secs(600);
+const LOOK_SELDOM: Duration = Duration::from_mins(10);
 
 /// Runs the agent until it is told to end.
 pub(crate) async fn run(paths: Paths, settings: Settings, level: LevelHandle) -> Result<(), Problem> {

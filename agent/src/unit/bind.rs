@@ -16,6 +16,7 @@ use stoker_model::resolve::{Bindings, resolve};
 use super::pass::View;
 use super::trouble::{SOON, Trouble};
 use super::worker::Worker;
+use crate::core::Core;
 
 /// The marker in a folder of data: a mount that is missing is not an empty folder.
 const MARKER: &str = ".stoker-data";
@@ -164,7 +165,7 @@ impl Worker {
             let known =
                 self.local.dirs.get(name).filter(|folder| folder.path == path.display().to_string()).cloned();
             if dir.keep {
-                self.check_data(name, &path, known.as_ref())?;
+                check_data(name, &path, known.as_ref())?;
             }
             stoker_host::fs::make_folder(&path, mode, owner).map_err(|e| wrong(&path, &e))?;
             if known.is_none() {
@@ -187,30 +188,9 @@ impl Worker {
         Ok(())
     }
 
-    /// A folder of data that was made before must still be the one that was made: same filesystem, marker in it.
-    fn check_data(&self, name: &str, path: &Path, known: Option<&Folder>) -> Result<(), Trouble> {
-        let Some(known) = known else { return Ok(()) };
-        let blocked = |why: String| {
-            let fix = format!("mount what belongs at `{}`, or restore it", path.display());
-            Err(Trouble::blocked(
-                "ST0337",
-                format!("data folder {name} is not the one that was made: {why}"),
-                fix,
-            ))
-        };
-        if !path.join(MARKER).exists() {
-            return blocked(format!("`{}` has no marker; a missing mount?", path.display()));
-        }
-        match stoker_host::fs::filesystem_id(path) {
-            Ok(id) if known.filesystem.as_ref().is_none_or(|before| *before == id) => Ok(()),
-            Ok(_) => blocked("it is on another filesystem".into()),
-            Err(error) => blocked(error.to_string()),
-        }
-    }
-
     /// The owner's ids of one of the charm's users; `None` = the agent's own.
     pub(super) async fn account(&self, user: Option<&str>) -> Result<Option<(u32, u32)>, Trouble> {
-        let Some(name) = self.core.system_user(user) else { return Ok(None) };
+        let Some(name) = Core::system_user(user) else { return Ok(None) };
         let account = users::ensure_system_user(&name, Path::new("/nonexistent"))
             .await
             .map_err(|e| Trouble::from_error("ST0338", &e))?;
@@ -223,5 +203,26 @@ impl Worker {
         let digest = charm.clone();
         let linked = tokio::task::spawn_blocking(move || builds.tree(&digest)).await;
         linked.map_err(|e| Trouble::from_error("ST0324", &e))?.map_err(|e| Trouble::from_error("ST0324", &e))
+    }
+}
+
+/// A folder of data that was made before must still be the one that was made: same filesystem, marker in it.
+fn check_data(name: &str, path: &Path, known: Option<&Folder>) -> Result<(), Trouble> {
+    let Some(known) = known else { return Ok(()) };
+    let blocked = |why: String| {
+        let fix = format!("mount what belongs at `{}`, or restore it", path.display());
+        Err(Trouble::blocked(
+            "ST0337",
+            format!("data folder {name} is not the one that was made: {why}"),
+            fix,
+        ))
+    };
+    if !path.join(MARKER).exists() {
+        return blocked(format!("`{}` has no marker; a missing mount?", path.display()));
+    }
+    match stoker_host::fs::filesystem_id(path) {
+        Ok(id) if known.filesystem.as_ref().is_none_or(|before| *before == id) => Ok(()),
+        Ok(_) => blocked("it is on another filesystem".into()),
+        Err(error) => blocked(error.to_string()),
     }
 }

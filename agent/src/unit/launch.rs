@@ -16,9 +16,10 @@ use super::pass::View;
 use super::service_name;
 use super::trouble::{SOON, Trouble};
 use super::worker::Worker;
+use crate::core::Core;
 
 /// How long a task may run when it does not say.
-const TASK_TIMEOUT: Duration = Duration::from_secs(60);
+const TASK_TIMEOUT: Duration = Duration::from_mins(1);
 
 impl Worker {
     /// Starts the services of what is applied that should run and do not, as far as their needs hold.
@@ -103,7 +104,7 @@ impl Worker {
     fn service_spec(&self, applied: &Applied, name: &str, service: &Service) -> Result<ServiceSpec, Trouble> {
         let digest = applied.services.get(name).map(ToString::to_string).unwrap_or_default();
         let mut spec =
-            ServiceSpec::new(service_name(&self.id, name), digest, self.words(applied, &service.command));
+            ServiceSpec::new(service_name(&self.id, name), digest, words(applied, &service.command));
         self.surroundings(&mut spec, applied, &service.env, service.user.as_deref(), &service.dirs)?;
         spec.stop = Stop { signal: service.stop.signal.clone(), grace: duration(&service.stop.grace, 60) };
         if !service.success.is_empty() {
@@ -132,7 +133,7 @@ impl Worker {
         default: Duration,
     ) -> Result<ServiceSpec, Trouble> {
         let name = service_name(&self.id, short);
-        let mut spec = ServiceSpec::new(name, key, self.words(applied, &task.command));
+        let mut spec = ServiceSpec::new(name, key, words(applied, &task.command));
         self.surroundings(&mut spec, applied, &task.env, task.user.as_deref(), &task.dirs)?;
         let timeout = task.timeout.as_deref().and_then(|text| size::duration(text).ok()).unwrap_or(default);
         spec.oneshot = Some(OneShot { timeout });
@@ -142,11 +143,6 @@ impl Worker {
         spec.limits = limits(task.limits);
         spec.mark.insert("task".into(), short.into());
         Ok(spec)
-    }
-
-    fn words(&self, applied: &Applied, command: &[String]) -> Vec<String> {
-        // A secret in an argument would be seen by everyone on the host: it stays a placeholder there.
-        command.iter().map(|word| applied.bindings.fill(word)).collect()
     }
 
     fn surroundings(
@@ -173,7 +169,7 @@ impl Worker {
                 spec.env.insert(key.clone(), applied.bindings.fill(text));
             }
         }
-        spec.user = self.core.system_user(user);
+        spec.user = Core::system_user(user);
         let folder = dirs.first().and_then(|dir| applied.bindings.dirs.get(dir)).map(PathBuf::from);
         spec.cwd = Some(folder.unwrap_or_else(|| self.core.unit_folder(&self.id)));
         spec.deny_write = vec![self.core.paths.builds.clone()];
@@ -188,6 +184,11 @@ impl Worker {
         .into();
         Ok(())
     }
+}
+
+fn words(applied: &Applied, command: &[String]) -> Vec<String> {
+    // A secret in an argument would be seen by everyone on the host: it stays a placeholder there.
+    command.iter().map(|word| applied.bindings.fill(word)).collect()
 }
 
 /// The default of a task's timeout.

@@ -157,7 +157,7 @@ impl Worker {
                 puts.push((Key::UnitData(relation.id, self.id.clone()), json(&unit)?));
             }
             let at = (relation.id, self.id.app.clone());
-            if leads && snapshot.app_data.get(&at).map(AsRef::as_ref).unwrap_or(&BTreeMap::new()) != &app {
+            if leads && snapshot.app_data.get(&at).map_or(&BTreeMap::new(), AsRef::as_ref) != &app {
                 puts.push((Key::AppData(relation.id, self.id.app.clone()), json(&app)?));
             }
         }

@@ -19,7 +19,7 @@ use stoker_model::status::{State, Status};
 
 use super::trouble::{SOON, Trouble};
 use super::worker::{Pass, Worker};
-use crate::core::Outcome;
+use crate::core::{Core, Outcome};
 
 /// Runs of a charm that failed are tried again after this long, then twice as long, up to the second.
 const FIRST_RETRY: Duration = Duration::from_secs(5);
@@ -203,7 +203,7 @@ impl Worker {
     /// The unit's observation.
     pub(super) fn observe(&self, view: &View) -> Option<Observation> {
         let host = self.core.host();
-        let users = self.core.users_of(view.snapshot.release_of(&view.unit).map(AsRef::as_ref));
+        let users = Core::users_of(view.snapshot.release_of(&view.unit).map(AsRef::as_ref));
         let services = self.services.observed();
         observe(
             &view.snapshot,

@@ -169,11 +169,11 @@ impl Worker {
                 txn = txn.delete(Core::key(key));
             }
             // The record that names a new leader goes with the unit's.
-            if keys.contains(&Key::Unit(self.id.clone())) {
-                if let Some((key, app)) = next_leader(&snapshot, &self.id) {
-                    let bytes = serde_json::to_vec(&app).map_err(|e| Trouble::from_error("ST0332", &e))?;
-                    txn = txn.put(Core::key(&key), bytes);
-                }
+            if keys.contains(&Key::Unit(self.id.clone()))
+                && let Some((key, app)) = next_leader(&snapshot, &self.id)
+            {
+                let bytes = serde_json::to_vec(&app).map_err(|e| Trouble::from_error("ST0332", &e))?;
+                txn = txn.put(Core::key(&key), bytes);
             }
             let _ = self.core.commit(txn).await?;
         }

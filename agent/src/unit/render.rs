@@ -10,6 +10,7 @@ use stoker_model::resolve::Applied;
 
 use super::trouble::Trouble;
 use super::worker::Worker;
+use crate::core::Core;
 
 struct Ready {
     path: PathBuf,
@@ -35,7 +36,7 @@ impl Worker {
                     // Already resolved; what is left of `${…}` belongs to the file.
                     file.text.clone()
                 };
-                let owner = self.owner_now(file.user.as_deref())?;
+                let owner = owner_now(file.user.as_deref())?;
                 ready.push(Ready {
                     path,
                     bytes: text.into_bytes(),
@@ -63,12 +64,6 @@ impl Worker {
         Ok(())
     }
 
-    fn owner_now(&self, user: Option<&str>) -> Result<Option<(u32, u32)>, Trouble> {
-        let Some(name) = self.core.system_user(user) else { return Ok(None) };
-        let found = users::lookup(&name).map_err(|e| Trouble::from_error("ST0338", &e))?;
-        Ok(found.filter(|account| !account.own).map(|account| (account.uid, account.gid)))
-    }
-
     /// Removes rendered files that neither what is applied nor the candidate names.
     pub(super) fn sweep_files(&self) -> Result<(), Trouble> {
         let root = self.files_root();
@@ -91,4 +86,10 @@ impl Worker {
         }
         Ok(())
     }
+}
+
+fn owner_now(user: Option<&str>) -> Result<Option<(u32, u32)>, Trouble> {
+    let Some(name) = Core::system_user(user) else { return Ok(None) };
+    let found = users::lookup(&name).map_err(|e| Trouble::from_error("ST0338", &e))?;
+    Ok(found.filter(|account| !account.own).map(|account| (account.uid, account.gid)))
 }

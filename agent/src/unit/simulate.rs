@@ -90,7 +90,7 @@ async fn step(
         return Ok(false);
     }
     let host = core.host();
-    let users = core.users_of(Some(&release));
+    let users = Core::users_of(Some(&release));
     let here = Here { host: &host, users: &users, services: &imagined.services };
     let Some(observation) = observe(snapshot, unit, &imagined.local, here) else { return Ok(false) };
     let digest = of_document(&observation).map_err(|e| Problem::internal("cannot preview", &e))?;

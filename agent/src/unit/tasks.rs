@@ -26,7 +26,7 @@ use crate::core::Core;
 const TRY_LATER: i32 = 75;
 /// The largest result.
 const MAX_RESULT: usize = 64 * 1024;
-const LAST_WAIT: Duration = Duration::from_secs(60);
+const LAST_WAIT: Duration = Duration::from_mins(1);
 
 impl Worker {
     /// The tasks of the newest plan: the candidate's, else the applied plan's.
