@@ -1,6 +1,7 @@
 //! Tasks: started once for their key when they may, harvested when they end, tried again where that can help. Their
 //! results are in the store, so that any unit and any later release finds them.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -19,7 +20,7 @@ use super::pass::View;
 use super::services::how_it_ended;
 use super::trouble::Trouble;
 use super::worker::Worker;
-use super::{name_prefix, service_name};
+use super::{name_prefix, service_name, split_name};
 use crate::core::Core;
 
 /// Exit status for "not now, but maybe later".
@@ -264,25 +265,21 @@ impl Worker {
         Ok(self.core.commit(txn.put(at, bytes)).await?.is_some())
     }
 
-    /// Tasks that run but are not in the newest plan (or for another key) are stopped.
+    /// Tasks that are not in the newest plan are stopped and forgotten; looked for where its tasks are others.
     async fn stop_old_tasks(&mut self) -> Result<(), Trouble> {
-        let Some(newest) = self.local.candidate.as_ref().or(self.local.applied.as_ref()) else {
+        let Some(newest) = self.local.candidate.as_ref().or(self.local.applied.as_ref()) else { return Ok(()) };
+        let wanted: BTreeSet<String> = newest.tasks.keys().map(|name| format!("t.{name}")).collect();
+        if self.known_tasks.as_ref() == Some(&wanted) {
             return Ok(());
-        };
-        let wanted: Vec<(String, String)> =
-            newest.tasks.iter().map(|(name, key)| (format!("t.{name}"), key.clone())).collect();
-        let old = [&self.local.applied].into_iter().flatten().flat_map(|applied| applied.tasks.keys());
-        for name in old.map(|name| format!("t.{name}")).collect::<Vec<_>>() {
-            if wanted.iter().any(|(short, _)| *short == name) {
-                continue;
-            }
-            let full = service_name(&self.id, &name);
-            let observed = self.core.supervisor.observe(&full).await?;
-            if observed.phase != Phase::Absent {
-                self.core.supervisor.forget(&full).await?;
+        }
+        for observed in self.core.supervisor.list().await? {
+            let ours = split_name(&observed.name).filter(|(unit, _)| *unit == self.id).map(|(_, short)| short);
+            if ours.is_some_and(|short| short.starts_with("t.") && !wanted.contains(short)) {
+                self.core.supervisor.forget(&observed.name).await?;
                 hit("agent.task.dropped");
             }
         }
+        self.known_tasks = Some(wanted);
         Ok(())
     }
 

@@ -59,6 +59,8 @@ pub(super) struct Worker {
     pub busy: Option<Vec<String>>,
     /// Trees linked, by their spec, so that a pass asks the disk only once.
     pub trees: BTreeMap<String, (stoker_model::ids::Digest, String)>,
+    /// The tasks whose records are kept, by the supervisor's short names; others were looked for.
+    pub known_tasks: Option<std::collections::BTreeSet<String>>,
     /// Orphans of an earlier life were looked for.
     pub adopted: bool,
 }
@@ -93,6 +95,7 @@ async fn run(core: Arc<Core>, id: UnitId, wake: Arc<Notify>) -> Result<(), Worke
         trouble: None,
         busy: None,
         trees: BTreeMap::new(),
+        known_tasks: None,
         adopted: false,
     };
     let mut follow = core.follow();
