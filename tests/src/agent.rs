@@ -7,6 +7,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -90,6 +91,7 @@ impl Default for Folder {
 #[derive(Debug)]
 pub struct Agent {
     dir: PathBuf,
+    address: String,
     child: Option<Child>,
     // Removed when all that runs in it has ended.
     folder: Option<Folder>,
@@ -108,8 +110,14 @@ impl Agent {
     /// An agent that is not started yet, with its folder made and settings written.
     pub fn at(dir: &Path) -> Self {
         fs::create_dir_all(dir).expect("the agent's folder");
-        let agent = Self { dir: dir.to_owned(), child: None, folder: None };
-        agent.settings("");
+        let agent = Self { dir: dir.to_owned(), address: own_address(), child: None, folder: None };
+        // A charm's run gets more time than usual: many tests share few cores.
+        let (address, charms) = (&agent.address, charms());
+        let text = format!(
+            "address = \"{address}\"\ncharms.path = [\"{}\"]\ncharm.timeout = \"60s\"\n",
+            charms.display()
+        );
+        fs::write(dir.join("stoker.toml"), text).expect("settings");
         agent
     }
 
@@ -123,13 +131,20 @@ impl Agent {
         self.dir.with_file_name(name)
     }
 
-    /// Writes `stoker.toml`: the path of the charms, then `more`.
+    /// The loopback address that its services bind: each agent has its own, so that agents of tests that run at
+    /// once do not meet on ports.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Writes a drop-in with `more` settings, beside those that all tests need.
     pub fn settings(&self, more: &str) {
-        let text = format!("[charms]\npath = [\"{}\"]\n{more}", charms().display());
+        let folder = self.dir.join("stoker.toml.d");
+        fs::create_dir_all(&folder).expect("a folder");
         // By rename, as an editor does.
-        let new = self.dir.join("stoker.toml.new");
-        fs::write(&new, text).expect("settings");
-        fs::rename(&new, self.dir.join("stoker.toml")).expect("settings");
+        let new = self.dir.join("more.new");
+        fs::write(&new, more).expect("settings");
+        fs::rename(&new, folder.join("more.toml")).expect("settings");
     }
 
     /// Starts it and waits until it answers.
@@ -171,6 +186,15 @@ impl Agent {
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.as_ref().expect("an agent that runs").id()
+    }
+
+    /// Whether it has ended by itself.
+    pub fn ended(&mut self) -> bool {
+        let ended = self.child.as_mut().is_none_or(|child| child.try_wait().expect("the agent's state").is_some());
+        if ended {
+            self.child = None;
+        }
+        ended
     }
 
     /// Ends it with SIGKILL.
@@ -282,7 +306,12 @@ impl Agent {
     #[track_caller]
     pub fn about(&self, unit: &str) -> Value {
         let port = self.port(unit);
-        until_some("the service answers", || wire::get(port, "/").map(|answer| answer.json()))
+        until_some("the service answers", || self.get(port, "/").map(|answer| answer.json()))
+    }
+
+    /// GETs from a service of this agent; nothing where nobody answers.
+    pub fn get(&self, port: u16, path: &str) -> Option<Answer> {
+        wire::get(&self.address, port, path)
     }
 
     /// Services and tasks that run, by `APP-N-SERVICE`.
@@ -307,6 +336,14 @@ impl Agent {
     pub fn log(&self) -> String {
         fs::read_to_string(self.dir.join("agent.log")).unwrap_or_default()
     }
+}
+
+/// Of 127/8, another one at each call; of two processes at the same time they differ as their numbers do.
+fn own_address() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let n = NEXT.fetch_add(1, Ordering::Relaxed);
+    let process = std::process::id();
+    format!("127.{}.{}.{}", 1 + process % 250, 1 + process / 250 % 250, 1 + n % 250)
 }
 
 impl Drop for Agent {

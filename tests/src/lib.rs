@@ -7,6 +7,7 @@
 
 mod agent;
 mod archive;
+pub mod checker;
 mod machine;
 mod output;
 mod until;
@@ -17,7 +18,7 @@ pub use archive::{payload_folder, tar};
 pub use machine::{Process, alive, command_line, environment, processes_below, stranger_on};
 pub use output::Output;
 pub use until::{LONG, until, until_seen, until_some};
-pub use wire::{Answer, get, over_socket, put};
+pub use wire::Answer;
 
 use std::path::PathBuf;
 

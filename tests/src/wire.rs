@@ -29,29 +29,20 @@ impl Answer {
     }
 }
 
-/// GETs from a service on loopback; nothing where nobody answers.
-pub fn get(port: u16, path: &str) -> Option<Answer> {
-    talk(port, &request("GET", path, ""))
-}
-
-/// PUTs to a service on loopback.
-pub fn put(port: u16, path: &str, body: &str) -> Option<Answer> {
-    talk(port, &request("PUT", path, body))
+/// GETs from a service; nothing where nobody answers.
+pub(crate) fn get(address: &str, port: u16, path: &str) -> Option<Answer> {
+    let mut stream = TcpStream::connect((address, port)).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).ok()?;
+    stream.write_all(request("GET", path, "").as_bytes()).ok()?;
+    read(&mut stream)
 }
 
 /// One request to the agent's socket.
-pub fn over_socket(socket: &Path, method: &str, path: &str, body: &str) -> Answer {
+pub(crate) fn over_socket(socket: &Path, method: &str, path: &str, body: &str) -> Answer {
     let mut stream = UnixStream::connect(socket).expect("the agent's socket");
     stream.set_read_timeout(Some(PATIENCE)).expect("a deadline");
     stream.write_all(request(method, path, body).as_bytes()).expect("a request that is taken");
     read(&mut stream).expect("an answer of the agent")
-}
-
-fn talk(port: u16, request: &str) -> Option<Answer> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
-    stream.set_read_timeout(Some(PATIENCE)).ok()?;
-    stream.write_all(request.as_bytes()).ok()?;
-    read(&mut stream)
 }
 
 /// HTTP/1.0: an answer ends where the connection does, and is never in chunks.

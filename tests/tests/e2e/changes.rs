@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use stoker_tests::{Agent, get, until_seen};
+use stoker_tests::{Agent, until_seen};
 
 #[test]
 fn a_change_restarts_what_it_concerns_and_nothing_else() {
@@ -73,7 +73,7 @@ fn placeholders_are_filled_and_live_files_restart_nothing() {
     agent.words(&["deploy", "py-echo", "echo", "--wait", "--config", text]).exits(0);
     let port = agent.port("echo/0");
     let data = agent.dir().join("models/default/units/echo-0/data/data");
-    let told = format!("at 127.0.0.1:{port} {} ${{port:http}} ${{HOME}}", data.display());
+    let told = format!("at {}:{port} {} ${{port:http}} ${{HOME}}", agent.address(), data.display());
     assert_eq!(agent.about("echo/0")["text"], told);
 
     // An unknown name in the closed set is refused, and what runs goes on.
@@ -85,12 +85,12 @@ fn placeholders_are_filled_and_live_files_restart_nothing() {
 
     // A live file has a fixed place, is followed, and restarts nothing.
     agent.config("echo live=true text=one");
-    assert_eq!(get(port, "/text").unwrap().body, "one");
+    assert_eq!(agent.get(port, "/text").unwrap().body, "one");
     let before = agent.processes();
     agent.config("echo text=two");
-    assert_eq!(get(port, "/text").unwrap().body, "two");
+    assert_eq!(agent.get(port, "/text").unwrap().body, "two");
     agent.words(&["config", "echo", "text=now at ${port:http}", "--wait"]).exits(0);
-    assert_eq!(get(port, "/text").unwrap().body, format!("now at {port}"));
+    assert_eq!(agent.get(port, "/text").unwrap().body, format!("now at {port}"));
     assert_eq!(agent.processes(), before, "a live file restarts nothing");
 }
 
@@ -109,7 +109,7 @@ fn ports_are_remembered_and_services_obey() {
 
     agent.ok("stop echo/0/echo --wait");
     assert!(!agent.processes().contains_key("echo-0-echo"));
-    assert!(get(ports[0], "/").is_none() || get(ports[1], "/").is_none() || get(ports[2], "/").is_none());
+    assert!(agent.get(ports[0], "/").is_none() || agent.get(ports[1], "/").is_none() || agent.get(ports[2], "/").is_none());
     assert_ne!(agent.unit_status("echo/0"), "active", "a service that is stopped is shown");
     // It stays stopped, whatever changes and whoever restarts.
     agent.ok("config echo text=x --wait");
@@ -128,7 +128,7 @@ fn ports_are_remembered_and_services_obey() {
     assert!(ports.contains(&again[0]), "{again:?} of {ports:?}");
 
     // A preferred port is taken where it is free.
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let free = std::net::TcpListener::bind((agent.address(), 0)).unwrap().local_addr().unwrap().port();
     agent.deploy(&format!("py-echo second --config port={free}"));
     assert_eq!(agent.port("second/0"), free);
 }

@@ -15,7 +15,7 @@ fn data_outlives_its_unit_and_is_taken_back() {
     if stoker_tests::is_root() {
         assert_ne!(owner, 0, "services have a user of their own");
     }
-    agent.ok("remove-application echo --wait --timeout 60s");
+    agent.ok("remove-application echo --yes --wait --timeout 60s");
     assert!(agent.processes().is_empty() && !folder.exists());
 
     let kept = agent.json("kept");
@@ -37,7 +37,7 @@ fn data_outlives_its_unit_and_is_taken_back() {
     // Scratch goes, and so does data where that was said.
     agent.ok("remove-unit second/0 --destroy-data --yes --wait --timeout 60s");
     assert_eq!(agent.json("kept"), serde_json::json!([]));
-    agent.ok("remove-application echo --wait --timeout 60s");
+    agent.ok("remove-application echo --yes --wait --timeout 60s");
     let id = agent.json("kept")[0]["id"].as_str().unwrap().to_owned();
     agent.cli(&format!("kept destroy {id}")).exits(2).is_problem().says(&["--yes"]);
     assert_eq!(agent.json("kept")[0]["id"], id.as_str());

@@ -1,7 +1,12 @@
 //! End to end: the real programs, the charms for tests, nothing in between. A file a topic.
 
+mod api;
+mod bad_charm;
+mod bad_host;
 mod changes;
+mod cli;
 mod data;
+mod life;
 mod moves;
 mod preview;
 mod relations;
@@ -9,3 +14,4 @@ mod resources;
 mod secrets;
 mod tasks;
 mod units;
+mod waiting;

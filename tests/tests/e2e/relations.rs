@@ -17,7 +17,6 @@ fn relations_come_in_any_order_and_again() {
     agent.ok("integrate two:echo late:echo --wait --timeout 60s");
     agent.until_status("early/0", "active: heard: first");
     agent.until_status("late/0", "active: heard: second");
-    assert!(stoker_tests::command_line(agent.process("late-0-ear").pid).ends_with("sleep infinity second "));
 
     // A change on one side reaches the other.
     agent.config("one text=changed");
@@ -36,7 +35,7 @@ fn relations_come_in_any_order_and_again() {
     agent.until_status("early/0", "active: heard: second");
 
     // What cannot be related.
-    agent.cli("integrate early two").exits(6).is_problem().says(&["`early"]);
+    agent.cli("integrate early two").exits(0).says(&["already"]);
     agent.cli("integrate early one").exits(6).is_problem();
     agent.cli("integrate one two").exits(5).is_problem();
     agent.cli("integrate early nobody").exits(5).is_problem();
@@ -45,7 +44,7 @@ fn relations_come_in_any_order_and_again() {
     assert_eq!(agent.until_status("early/0", "active"), "active: heard: second");
 
     // An application goes, and the other side is told.
-    agent.ok("remove-application two --wait --timeout 60s");
+    agent.ok("remove-application two --yes --wait --timeout 60s");
     assert_eq!(agent.until_status("early/0", "blocked"), "blocked: no echo");
     let left = agent.status();
     assert_eq!(left["integrations"].as_array().unwrap().len(), 1, "{}", left["integrations"]);

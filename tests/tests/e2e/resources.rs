@@ -114,16 +114,15 @@ fn what_is_no_build_is_refused_and_nothing_of_it_stays() {
         ("/nonexistent/file.tar.gz".to_owned(), 5, "/nonexistent/file.tar.gz"),
         ("recipe:bad".to_owned(), 1, "ST0019"),
         (format!("build:b3:{}", "0".repeat(64)), 5, "build"),
-        ("build:b3:xyz".to_owned(), 2, "build"),
-        ("https://example.org/x.tgz".to_owned(), 2, "https"),
+        ("build:b3:xyz".to_owned(), 5, "build"),
+        ("https://example.org/x.tgz".to_owned(), 1, "ST0020"),
     ] {
         for verb in ["attach-resource echo payload=", "builds add "] {
             if verb.starts_with("builds") && source.starts_with("recipe") {
                 continue;
             }
             let refused = agent.cli(&format!("{verb}{source}")).is_problem().says(&[word]);
-            let codes = if source.starts_with("https") { vec![1, 2] } else { vec![code] };
-            assert!(codes.contains(&refused.code), "{refused:?}");
+            assert_eq!(refused.code, code, "{refused:?}");
         }
         if !source.starts_with("recipe") && !source.starts_with("https") {
             // `inspect` refuses what `builds add` refuses.

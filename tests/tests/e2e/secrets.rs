@@ -14,7 +14,7 @@ fn a_generated_secret_stays_the_same_and_is_nowhere_in_clear() {
     assert!(token.len() == 64 && token.chars().all(|c| c.is_ascii_hexdigit()), "a hex32 secret");
     assert_eq!(token_of(&agent, "echo-1-echo"), token, "one for the application");
 
-    agent.deploy("py-peer peer --config token=true --no-wait");
+    agent.ok("deploy py-peer peer --config token=true");
     agent.ok("integrate peer echo --wait");
     agent.until_status("peer/0", "active: heard: hello");
     assert_eq!(token_of(&agent, "peer-0-ear"), token, "granted over the relation");

@@ -52,12 +52,12 @@ fn a_task_is_retried_found_bad_and_run_again() {
     until("it ran again", || runs(&agent, "echo/0", "prepare") > done + 2);
     assert_eq!(agent.processes().get("echo-0-echo"), before.get("echo-0-echo"));
 
-    // Results that are none.
-    for how in ["garbage", "huge", "killed"] {
+    // It did its work and says nothing that can be understood: done, without a result. Killed is bad.
+    for (how, end) in [("garbage", "done"), ("huge", "done"), ("killed", "bad")] {
         agent.ok(&format!("config echo prepare={how}"));
-        until_seen(how, || agent.unit("echo/0")["tasks"]["prepare"].clone(), |task| {
-            task["state"] == "bad" || (how == "garbage" && task["state"] == "done")
-        });
+        let look = || agent.unit("echo/0")["tasks"]["prepare"].clone();
+        let task = until_seen(how, look, |task| task["state"] == end && task["runs"].as_u64() > Some(0));
+        assert!(task["result"].is_null(), "{how}: {task}");
     }
     agent.config("echo --reset prepare");
     assert_eq!(agent.unit_status("echo/0"), "active");
@@ -70,8 +70,8 @@ fn a_gate_leaves_the_old_service_running_and_says_why() {
     // Nothing runs yet: a gate that waits holds back only `active`.
     agent.ok("deploy py-echo echo --config check=flag --config text=old");
     agent.process("echo-0-echo");
-    let status = agent.until_status("echo/0", "waiting");
-    assert!(status.contains("check"), "{status}");
+    let look = || agent.unit_status("echo/0");
+    until_seen("its gate is shown", look, |status| status.starts_with("waiting") && status.contains("check"));
     fs::write(data(&agent, "echo/0").join("allow"), "").unwrap();
     agent.until_status("echo/0", "active");
     let before = agent.process("echo-0-echo");
@@ -90,8 +90,7 @@ fn a_gate_leaves_the_old_service_running_and_says_why() {
 
     // Waiting is not blocked.
     agent.ok("config echo check=later text=third");
-    let status = agent.until_status("echo/0", "waiting");
-    assert!(status.contains("check"), "{status}");
+    until_seen("its gate is shown", look, |status| status.starts_with("waiting") && status.contains("check"));
     assert_eq!(agent.process("echo-0-echo"), before);
 
     // The old plan again: no gate is in its way, and nothing has moved.

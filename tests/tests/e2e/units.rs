@@ -41,8 +41,7 @@ fn a_plan_that_holds_leaves_what_is_applied() {
     agent.deploy("py-echo echo --config text=old");
     let before = agent.processes();
     agent.ok("config echo hold=others text=new");
-    let status = agent.until_status("echo/0", "waiting");
-    assert!(status.contains("others"), "{status}");
+    until_seen("its reason is shown", || agent.unit_status("echo/0"), |status| status.contains("others"));
     assert_eq!(agent.about("echo/0")["text"], "old");
     assert_eq!(agent.processes(), before);
     agent.ok("config echo --reset hold --wait");
@@ -51,7 +50,7 @@ fn a_plan_that_holds_leaves_what_is_applied() {
 
     // From the first plan on: nothing is started.
     agent.ok("deploy py-echo held --config hold=first");
-    assert!(agent.until_status("held/0", "waiting").contains("first"));
+    until_seen("its reason is shown", || agent.unit_status("held/0"), |status| status.contains("first"));
     assert!(!agent.processes().contains_key("held-0-echo"));
 
     // A dying unit goes when its plan says so, or when it is forced.

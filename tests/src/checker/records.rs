@@ -1,0 +1,114 @@
+//! What the two databases say: the model's records and this host's journal. Owns reading them and what must hold
+//! between them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+use serde_json::Value;
+
+const PREFIX: &str = "/stoker/1/m/default/";
+
+/// The records of both databases.
+#[derive(Debug)]
+pub struct Records {
+    /// The model's, by key without its prefix.
+    pub model: BTreeMap<String, Value>,
+    /// The journal's, by unit (`web-0`).
+    pub journal: BTreeMap<String, Value>,
+}
+
+fn open(path: &Path) -> rusqlite::Result<Connection> {
+    let conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    conn.busy_timeout(Duration::from_secs(5))?;
+    Ok(conn)
+}
+
+fn pairs(path: &Path, query: &str) -> rusqlite::Result<Vec<(String, Value)>> {
+    let conn = open(path)?;
+    let mut statement = conn.prepare(query)?;
+    let rows = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, Vec<u8>>(1)?)))?;
+    rows.map(|row| row.map(|(key, value)| (key, serde_json::from_slice(&value).unwrap_or_default()))).collect()
+}
+
+impl Records {
+    /// Reads both, the agent running or not.
+    pub fn read(dir: &Path) -> rusqlite::Result<Self> {
+        let model = pairs(&dir.join("model.db"), "SELECT key, value FROM entries")?;
+        let journal = pairs(&dir.join("agent.db"), "SELECT key, value FROM pairs")?;
+        let strip = |(key, value): (String, Value)| (key.strip_prefix(PREFIX).unwrap_or(&key).to_owned(), value);
+        let unit = |(key, value): (String, Value)| Some((key.strip_prefix("unit/default/")?.to_owned(), value));
+        Ok(Self {
+            model: model.into_iter().map(strip).collect(),
+            journal: journal.into_iter().filter_map(unit).collect(),
+        })
+    }
+
+    /// Records of one kind: those whose keys begin with `KIND/`, by the rest.
+    pub fn of<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = (&'a str, &'a Value)> {
+        let rest = move |key: &'a String| key.strip_prefix(kind)?.strip_prefix('/');
+        self.model.iter().filter_map(move |(key, value)| Some((rest(key)?, value)))
+    }
+
+    /// Whether a change was committed whose command begins so.
+    pub fn has_change(&self, command: &str) -> bool {
+        self.of("change").any(|(_, change)| change["command"].as_str().is_some_and(|said| said.starts_with(command)))
+    }
+
+    /// The services that a unit's applied plan has, with whether they should run.
+    pub fn services<'a>(&'a self, unit: &'a str) -> impl Iterator<Item = (&'a String, bool)> {
+        let stopped = self.model.get(&format!("unit/{unit}")).map(|unit| unit["stopped"].clone()).unwrap_or_default();
+        let halted = move |name: &str| {
+            stopped.as_array().is_some_and(|names| names.iter().any(|each| each == name || each == "*"))
+        };
+        let services = self.journal.get(unit).and_then(|local| local["applied"]["services"].as_object());
+        services.into_iter().flat_map(|map| map.keys()).map(move |name| (name, !halted(name)))
+    }
+}
+
+/// SQLite's own check of a database's pages.
+pub(super) fn quick_check(path: &Path) -> rusqlite::Result<String> {
+    open(path)?.query_row("PRAGMA quick_check", [], |row| row.get(0))
+}
+
+/// How often anything was written: the store's revision, and the journal's sum of all its rows.
+pub fn revision(dir: &Path) -> (i64, i64) {
+    let number = |file: &str, query: &str| {
+        let read = open(&dir.join(file)).and_then(|conn| conn.query_row(query, [], |row| row.get(0)));
+        read.expect("a database that can be read")
+    };
+    (number("model.db", "SELECT revision FROM meta"), number("agent.db", "SELECT pairs_sum FROM total"))
+}
+
+/// No operation is left in flight, and model and journal know the same units.
+pub(super) fn check(records: &Records, found: &mut Vec<String>) {
+    for (unit, local) in &records.journal {
+        if !local["op"].is_null() {
+            found.push(format!("{unit}: an operation is left in flight: {}", local["op"]));
+        }
+        if !records.model.contains_key(&format!("unit/{unit}")) {
+            found.push(format!("{unit}: the journal knows it, the model does not"));
+        }
+    }
+    for (unit, record) in records.of("unit") {
+        if !records.journal.contains_key(unit) {
+            found.push(format!("{unit}: the model knows it, the journal does not"));
+        }
+        let app = record["id"].as_str().and_then(|id| id.split('/').next()).unwrap_or_default();
+        if !records.model.contains_key(&format!("app/{app}")) {
+            found.push(format!("{unit}: its application is not there"));
+        }
+    }
+    for (at, action) in records.of("action") {
+        if matches!(action["state"].as_str(), Some("pending" | "running")) {
+            found.push(format!("action {at}: is still {}", action["state"]));
+        }
+    }
+    for (at, data) in records.of("data") {
+        let relation = at.split('/').next().unwrap_or_default();
+        if !records.model.contains_key(&format!("relation/{relation}")) {
+            found.push(format!("data {at}: its relation is not there: {data}"));
+        }
+    }
+}
