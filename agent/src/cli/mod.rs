@@ -153,6 +153,12 @@ pub(crate) fn main() -> ExitCode {
         out: Out { format: cli.global.format.unwrap_or(Format::Tabular), quiet: cli.global.quiet },
         command: suggest::as_typed(&arguments),
     };
+    if matches!(cli.verb, Verb::Agent(_))
+        && let Some(error) = stoker_host::exec::with_small_memory()
+    {
+        // It runs as well with more memory.
+        anstream::eprintln!("stoker: goes on with the allocator as it is: {error}");
+    }
     match runtime(&cli.verb).and_then(|runtime| runtime.block_on(cli.verb.run(&context))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(End::Exit(status)) => ExitCode::from(status),

@@ -5,6 +5,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "this is where short children are started")]
 
+mod again;
 mod pipes;
 pub mod stage;
 
@@ -18,6 +19,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::unix::pipe::Receiver;
 use tokio::process::{Child, Command};
 
+pub use again::with_small_memory;
 pub use stage::Sandbox;
 use stage::{Stage, Stdin};
 
