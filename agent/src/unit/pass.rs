@@ -13,7 +13,7 @@ use stoker_model::next::{Next, Seen, next_operation};
 use stoker_model::observation::{Observation, TaskState};
 use stoker_model::observe::{Here, missing_resources, observe, task_result};
 use stoker_model::plan::Plan;
-use stoker_model::record::Unit;
+use stoker_model::record::{TaskResult, Unit};
 use stoker_model::snapshot::Snapshot;
 use stoker_model::status::{State, Status};
 
@@ -143,7 +143,7 @@ impl Worker {
                 Ok(Pass::Wait(None))
             }
             Next::Gate { waiting, bad } => {
-                self.trouble = Some(gate_trouble(&waiting, &bad));
+                self.trouble = Some(gate_trouble(&waiting, &bad, &self.task_results(view)));
                 let wait = self.keep_running(view).await?;
                 self.report(view).await?;
                 Ok(Pass::Wait(wait))
@@ -375,15 +375,20 @@ impl Worker {
     }
 }
 
-fn gate_trouble(waiting: &[String], bad: &[String]) -> Trouble {
-    if bad.is_empty() {
-        let message = format!("proves the new builds before it moves: {}", waiting.join(", "));
+fn gate_trouble(waiting: &[String], bad: &[String], results: &BTreeMap<String, TaskResult>) -> Trouble {
+    let said = |names: &[String]| {
+        let each = names.iter().map(|name| match results.get(name).map(|result| result.reason.as_str()) {
+            None | Some("") => name.clone(),
+            Some(reason) => format!("{name} ({reason})"),
+        });
+        each.collect::<Vec<_>>().join(", ")
+    };
+    let Some(first) = bad.first() else {
+        let message = format!("proves the new builds before it moves: {}", said(waiting));
         return Trouble { status: Status::new(State::Waiting, message).code("ST0325"), retry: None };
-    }
-    let message =
-        format!("does not move: {} failed on the new builds; what runs was not touched", bad.join(", "));
-    let status =
-        Status::new(State::Blocked, message).code("ST0326").fix(format!("stoker restart UNIT/{}", bad[0]));
+    };
+    let message = format!("does not move: failed on the new builds: {}; what runs was not touched", said(bad));
+    let status = Status::new(State::Blocked, message).code("ST0326").fix(format!("stoker restart UNIT/{first}"));
     Trouble { status, retry: None }
 }
 
