@@ -53,7 +53,12 @@ pub(super) fn configure(
     if let Some(unknown) = unset.keys().find(|option| !release.description.config.contains_key(*option)) {
         let title =
             format!("cannot reset option `{unknown}`: charm {} has no such option", release.charm_name);
-        return Err(Problem::new(codes::NOT_FOUND, title));
+        let known = release.description.config.keys().map(String::as_str);
+        let problem = Problem::new(codes::NOT_FOUND, title);
+        return Err(match stoker_model::strict::nearest(unknown, known) {
+            Some(near) => problem.fix(format!("did you mean `{near}`?")),
+            None => problem.fix(format!("stoker config {name}")),
+        });
     }
     config.retain(|option, _| !unset.contains_key(option));
     if config == release.config {

@@ -92,8 +92,13 @@ pub(crate) fn all(path: &[PathBuf]) -> BTreeMap<String, PathBuf> {
 
 /// The folder of a charm given by name or by path.
 pub(crate) fn find(path: &[PathBuf], charm: &str) -> Result<PathBuf, Problem> {
-    if charm.starts_with('/') || charm.starts_with("./") || charm.starts_with("../") {
+    if charm.starts_with('/') {
         return Ok(PathBuf::from(charm));
+    }
+    if charm.starts_with("./") || charm.starts_with("../") {
+        // Whose current folder it is relative to only the asker knows.
+        let title = format!("cannot use the charm in `{charm}`: its folder must be absolute");
+        return Err(Problem::new(codes::INVALID_VALUE, title).fix("give the whole path"));
     }
     let known = all(path);
     if let Some(folder) = known.get(charm) {

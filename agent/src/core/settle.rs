@@ -36,7 +36,7 @@ impl Core {
         }
     }
 
-    fn look(&self, apps: &BTreeSet<String>, least: u64) -> ChangeStatus {
+    fn look(&self, apps: &BTreeSet<String>, least: u64, asked: Option<u64>) -> ChangeStatus {
         let snapshot = self.snapshot();
         let mut status = ChangeStatus::default();
         for unit in snapshot.units.values().filter(|unit| apps.contains(&unit.id.app)) {
@@ -54,10 +54,12 @@ impl Core {
             match seen {
                 None => status.pending.push(format!("{id}: starting")),
                 Some(seen) => {
-                    if let Some(what) = seen.deferred {
+                    let fresh = seen.revision >= least.max(snapshot.revision);
+                    // What was deferred before the change may be what the change lets go.
+                    if let Some(what) = seen.deferred.filter(|_| fresh) {
                         status.deferred.push(format!("{id}: {what}"));
                     }
-                    if seen.revision < least.max(snapshot.revision) {
+                    if !fresh {
                         status.pending.push(format!("{id}: looking"));
                     } else if !matches!(state, State::Blocked | State::Error) {
                         status.pending.extend(seen.pending.iter().map(|what| format!("{id}: {what}")));
@@ -68,7 +70,10 @@ impl Core {
                 status.pending.push(format!("{id}: is being removed"));
             }
         }
-        for action in snapshot.actions.values().filter(|a| apps.contains(&a.unit.app)) {
+        // An action may run for hours: a change waits for those alone that it asked for.
+        let concerns = |enqueued: u64| asked.is_none_or(|time| time == enqueued);
+        let actions = snapshot.actions.values();
+        for action in actions.filter(|a| apps.contains(&a.unit.app) && concerns(a.enqueued)) {
             if matches!(action.state, ActionState::Pending | ActionState::Running) {
                 status.pending.push(format!("{}: action {} ({})", action.unit, action.name, action.id));
             }
@@ -77,7 +82,14 @@ impl Core {
         status
     }
 
-    async fn settled(&self, apps: &[String], least: u64, wait: Option<Duration>) -> ChangeStatus {
+    /// `asked` = when the change was made whose actions count; those of all without it.
+    async fn settled(
+        &self,
+        apps: &[String],
+        least: u64,
+        asked: Option<u64>,
+        wait: Option<Duration>,
+    ) -> ChangeStatus {
         let deadline = wait.map(|wait| tokio::time::Instant::now() + wait);
         let mut ticks = self.seen.follow();
         let mut follow = self.follow();
@@ -85,7 +97,7 @@ impl Core {
             ticks.mark_unchanged();
             follow.mark_unchanged();
             let reached = Self::reach(&self.snapshot(), apps);
-            let status = self.look(&reached, least);
+            let status = self.look(&reached, least, asked);
             let Some(deadline) = deadline else { return status };
             // A deferred move does not end by itself: there is nothing to wait for.
             if status.settled || !status.deferred.is_empty() {
@@ -112,7 +124,7 @@ impl Core {
             return Err(Problem::new(codes::NOT_FOUND, title));
         };
         let least = lock(&self.revisions).get(&n).copied().unwrap_or_default();
-        let status = self.settled(&change.apps, least, wait).await;
+        let status = self.settled(&change.apps, least, Some(change.time), wait).await;
         Ok(ChangeStatus {
             change: n,
             time: change.time,
@@ -147,7 +159,7 @@ impl Core {
             Some(name) => vec![name.to_owned()],
             None => snapshot.apps.keys().cloned().collect(),
         };
-        Ok(self.settled(&apps, snapshot.revision, wait).await)
+        Ok(self.settled(&apps, snapshot.revision, None, wait).await)
     }
 
     /// All changes, newest last, without looking at whether they have settled.

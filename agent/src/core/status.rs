@@ -1,6 +1,9 @@
 //! `status` as a document of Juju's shape, with builds beside it.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value, json};
+use stoker_model::ids::UnitId;
 use stoker_model::observation::Life;
 use stoker_model::record::{Relation, Unit};
 use stoker_model::snapshot::Snapshot;
@@ -115,10 +118,23 @@ fn wanted(filter: &[String], app: &str) -> bool {
 }
 
 impl Core {
+    /// The model with nothing in it that an earlier agent said and this one has not seen yet.
+    fn looked_at(&self) -> Arc<Snapshot> {
+        let mut snapshot = self.snapshot();
+        let unseen: Vec<UnitId> =
+            snapshot.reports.keys().filter(|unit| self.seen.of(unit).is_none()).cloned().collect();
+        for unit in unseen {
+            if let Some(report) = Arc::make_mut(&mut snapshot).reports.get_mut(&unit) {
+                Arc::make_mut(report).status = Status::new(State::Waiting, "not looked at since the agent's start");
+            }
+        }
+        snapshot
+    }
+
     /// The status document.
     pub(crate) fn status(&self, model: &str, filter: &[String]) -> Result<Value, Problem> {
         Self::check_model(model)?;
-        let snapshot = self.snapshot();
+        let snapshot = self.looked_at();
         let host = self.host();
         let mut applications = Map::new();
         let mut builds = Vec::new();
