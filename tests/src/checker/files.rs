@@ -65,7 +65,11 @@ fn unready(dir: &Path, found: &mut Vec<String>) {
         let unique = |end: &str| end.matches('-').count() == 2 && end.split('-').all(is_number);
         let hidden = name.starts_with('.') && name.rsplit('.').next().is_some_and(unique);
         let in_services = path.starts_with(dir.join("services"));
-        if hidden || (in_services && (name.ends_with(".new") || path.display().to_string().contains("/.gone-"))) {
+        if hidden
+            || (in_services
+                && (path.extension().is_some_and(|end| end == "new")
+                    || path.display().to_string().contains("/.gone-")))
+        {
             found.push(format!("{} is left half made", path.display()));
         }
     }
@@ -77,7 +81,9 @@ fn service_records(dir: &Path, records: &Records, found: &mut Vec<String>) {
     for (unit, local) in &records.journal {
         let full = |name: &str| format!("stoker-default-{unit}-{name}");
         for plan in ["applied", "candidate"] {
-            let keys = |of: &str| local[plan][of].as_object().into_iter().flat_map(|map| map.keys().cloned()).collect();
+            let keys = |of: &str| {
+                local[plan][of].as_object().into_iter().flat_map(|map| map.keys().cloned()).collect()
+            };
             let (services, tasks): (Vec<String>, Vec<String>) = (keys("services"), keys("tasks"));
             known.extend(services.iter().map(|name| full(name)));
             known.extend(tasks.iter().map(|name| full(&format!("t.{name}"))));

@@ -47,16 +47,23 @@ fn all(dir: &Path) -> Vec<Seen> {
         let ours = environment.get("STOKER_SERVICE_RECORD").is_some_and(|record| record.starts_with(&wanted));
         let words = machine::words(pid);
         let keeps = match words.as_slice() {
-            [program, mode, record, ..] if program.ends_with("stoker-shim") && mode == "keep" => {
-                record.strip_prefix(&wanted).and_then(|rest| rest.strip_prefix("services/")).map(str::to_owned)
-            }
+            [program, mode, record, ..] if program.ends_with("stoker-shim") && mode == "keep" => record
+                .strip_prefix(&wanted)
+                .and_then(|rest| rest.strip_prefix("services/"))
+                .map(str::to_owned),
             _ => None,
         };
         let folder = fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd.starts_with(dir));
         let touches = ours || keeps.is_some() || folder || words.iter().any(|word| word.contains(&wanted));
         let service = environment.get("STOKER_SERVICE").filter(|_| ours).cloned();
         if touches && machine::alive(pid) {
-            seen.push(Seen { pid, parent: machine::parent_of(pid).unwrap_or_default(), service, keeps, touches });
+            seen.push(Seen {
+                pid,
+                parent: machine::parent_of(pid).unwrap_or_default(),
+                service,
+                keeps,
+                touches,
+            });
         }
     }
     seen
@@ -80,7 +87,9 @@ pub(super) fn check(dir: &Path, records: &Records, agent: Option<u32>, found: &m
         match (&process.service, &process.keeps) {
             (Some(name), _) | (None, Some(name)) if wanted.contains(name) => {}
             (Some(name), _) => found.push(format!("process {} of {name}, which should not run", process.pid)),
-            (None, Some(name)) => found.push(format!("keeper {} of {name}, which should not run", process.pid)),
+            (None, Some(name)) => {
+                found.push(format!("keeper {} of {name}, which should not run", process.pid));
+            }
             // The test itself, its shells and its command lines name the folder too: only what works in it counts.
             (None, None) if Some(process.pid) == agent || !process.touches => {}
             (None, None) => stray(dir, process, agent, found),
@@ -113,7 +122,10 @@ fn own_ports(seen: &[Seen], name: &str, local: &Value, found: &mut Vec<String>) 
     for process in seen.iter().filter(|process| process.service.as_deref() == Some(name)) {
         for port in machine::listens_on(process.pid) {
             if !allotted.iter().any(|(first, count)| (*first..first + count).contains(&u64::from(port))) {
-                found.push(format!("{name}: process {} listens on {port}, which it was not given", process.pid));
+                found.push(format!(
+                    "{name}: process {} listens on {port}, which it was not given",
+                    process.pid
+                ));
             }
         }
     }

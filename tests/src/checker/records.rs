@@ -20,7 +20,10 @@ pub struct Records {
 }
 
 fn open(path: &Path) -> rusqlite::Result<Connection> {
-    let conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    let conn = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
     conn.busy_timeout(Duration::from_secs(5))?;
     Ok(conn)
 }
@@ -29,16 +32,22 @@ fn pairs(path: &Path, query: &str) -> rusqlite::Result<Vec<(String, Value)>> {
     let conn = open(path)?;
     let mut statement = conn.prepare(query)?;
     let rows = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, Vec<u8>>(1)?)))?;
-    rows.map(|row| row.map(|(key, value)| (key, serde_json::from_slice(&value).unwrap_or_default()))).collect()
+    rows.map(|row| row.map(|(key, value)| (key, serde_json::from_slice(&value).unwrap_or_default())))
+        .collect()
 }
 
 impl Records {
     /// Reads both, the agent running or not.
+    ///
+    /// # Errors
+    /// A database is not there, or is none.
     pub fn read(dir: &Path) -> rusqlite::Result<Self> {
         let model = pairs(&dir.join("model.db"), "SELECT key, value FROM entries")?;
         let journal = pairs(&dir.join("agent.db"), "SELECT key, value FROM pairs")?;
-        let strip = |(key, value): (String, Value)| (key.strip_prefix(PREFIX).unwrap_or(&key).to_owned(), value);
-        let unit = |(key, value): (String, Value)| Some((key.strip_prefix("unit/default/")?.to_owned(), value));
+        let strip =
+            |(key, value): (String, Value)| (key.strip_prefix(PREFIX).unwrap_or(&key).to_owned(), value);
+        let unit =
+            |(key, value): (String, Value)| Some((key.strip_prefix("unit/default/")?.to_owned(), value));
         Ok(Self {
             model: model.into_iter().map(strip).collect(),
             journal: journal.into_iter().filter_map(unit).collect(),
@@ -53,12 +62,14 @@ impl Records {
 
     /// Whether a change was committed whose command begins so.
     pub fn has_change(&self, command: &str) -> bool {
-        self.of("change").any(|(_, change)| change["command"].as_str().is_some_and(|said| said.starts_with(command)))
+        self.of("change")
+            .any(|(_, change)| change["command"].as_str().is_some_and(|said| said.starts_with(command)))
     }
 
     /// The services that a unit's applied plan has, with whether they should run.
     pub fn services<'a>(&'a self, unit: &'a str) -> impl Iterator<Item = (&'a String, bool)> {
-        let stopped = self.model.get(&format!("unit/{unit}")).map(|unit| unit["stopped"].clone()).unwrap_or_default();
+        let stopped =
+            self.model.get(&format!("unit/{unit}")).map(|unit| unit["stopped"].clone()).unwrap_or_default();
         let halted = move |name: &str| {
             stopped.as_array().is_some_and(|names| names.iter().any(|each| each == name || each == "*"))
         };

@@ -15,8 +15,24 @@ use super::files::{names, walk};
 
 /// Fields that differ from run to run.
 const LEFT_OUT: &[&str] = &[
-    "added", "answered", "answers", "completed", "digest", "enqueued", "echoes", "filesystem", "groups", "log_from",
-    "now_seen", "op", "removed", "runs", "sealed", "since", "started", "time",
+    "added",
+    "answered",
+    "answers",
+    "completed",
+    "digest",
+    "enqueued",
+    "echoes",
+    "filesystem",
+    "groups",
+    "log_from",
+    "now_seen",
+    "op",
+    "removed",
+    "runs",
+    "sealed",
+    "since",
+    "started",
+    "time",
 ];
 
 /// The state of the folder `dir`.
@@ -63,13 +79,16 @@ fn unit_state(local: &Value, names_of: &Names) -> Value {
         let texts = texts.map(|(path, file)| (path.clone(), names_of.alike(&file["text"])));
         (group.clone(), Value::Object(texts.collect()))
     });
-    shown.insert("applied".into(), json!({
-        "release": applied["release"],
-        "trees": names_of.alike(&applied["bindings"]["trees"]),
-        "services": keys(&applied["services"]),
-        "tasks": keys(&applied["tasks"]),
-        "files": Value::Object(files.collect()),
-    }));
+    shown.insert(
+        "applied".into(),
+        json!({
+            "release": applied["release"],
+            "trees": names_of.alike(&applied["bindings"]["trees"]),
+            "services": keys(&applied["services"]),
+            "tasks": keys(&applied["tasks"]),
+            "files": Value::Object(files.collect()),
+        }),
+    );
     shown.insert("ports".into(), json!(keys(&local["ports"])));
     shown.insert("dirs".into(), json!(keys(&local["dirs"])));
     Value::Object(shown)
@@ -107,7 +126,8 @@ impl Names {
         if let Some(beside) = dir.parent() {
             all.push((beside.display().to_string(), "@BESIDE".to_owned()));
         }
-        let mut add = |value: &Value, name: String| all.extend(value.as_str().map(|text| (text.to_owned(), name)));
+        let mut add =
+            |value: &Value, name: String| all.extend(value.as_str().map(|text| (text.to_owned(), name)));
         add(records.model.get("model").map_or(&Value::Null, |model| &model["uuid"]), "@MODEL".into());
         for (app, record) in records.of("app") {
             add(&record["uuid"], format!("@UUID-{app}"));
