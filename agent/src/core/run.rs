@@ -123,8 +123,10 @@ async fn open(paths: Paths, settings: Settings) -> Result<Core, Problem> {
         Limits { entries: settings.limits.entries, bytes: settings.limits.bytes, ..Limits::default() };
     // What recipes that ended with an earlier agent had made so far.
     let making = paths.cache.join("making");
-    stoker_host::fs::remove_tree(&making)
-        .map_err(|e| Problem::new(codes::FOLDER, format!("cannot remove `{}`: {e}", making.display())))?;
+    if let Err(error) = stoker_host::fs::remove_tree(&making) {
+        // A recipe that outlived that agent may still write there; its end is that its folder is gone.
+        tracing::warn!(%error, folder = %making.display(), "cannot remove what a recipe left");
+    }
     let builds = Builds::open(&paths.builds)
         .map_err(|e| Problem::new(codes::FOLDER, "cannot open the builds").evidence(chain(&e)))?
         .with_limits(limits);
