@@ -12,7 +12,8 @@ import urllib.request
 import pandas
 from pyspark.sql import SparkSession, functions as f
 
-spark = SparkSession.builder.getOrCreate()
+# What the cells print is read by people and programs: no progress bars in it.
+spark = SparkSession.builder.config("spark.ui.showConsoleProgress", "false").getOrCreate()
 sc = spark.sparkContext
 
 # %% write text to HDFS
@@ -20,7 +21,7 @@ words = "stoker fire boiler coal steam ember ash flame shovel grate whistle pist
 # The same text each time: a word's weight falls with its place in the list.
 weights = [1 / (n + 1) for n in range(len(words))]
 dice = random.Random(7)
-lines = [" ".join(dice.choices(words, weights, k=12)) for _ in range(40_000)]
+lines = [" ".join(dice.choices(words, weights, k=12)) for _ in range(20_000)]
 base = f"{home}/wordcount"
 spark.conf.set("spark.sql.execution.arrow.pyspark.enabled", "true")
 spark.createDataFrame(pandas.DataFrame({"value": lines})).write.mode("overwrite").text(f"{base}/text")
