@@ -147,6 +147,14 @@ impl Agent {
         fs::rename(&new, folder.join("more.toml")).expect("settings");
     }
 
+    /// The same for an agent that runs; returns when it has taken them up.
+    pub fn reload(&self, more: &str) {
+        let taken = |agent: &Self| agent.log().matches("settings have changed").count();
+        let before = taken(self);
+        self.settings(more);
+        until("settings are taken up", || taken(self) > before);
+    }
+
     /// Starts it and waits until it answers.
     pub fn resume(&mut self) {
         self.launch();

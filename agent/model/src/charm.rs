@@ -230,6 +230,15 @@ pub fn parse(text: &str) -> Result<Charm, CharmError> {
     Ok(charm)
 }
 
+/// The numbers of a version; those that are left out are 0.
+fn numbers(version: &str) -> Option<[u32; 3]> {
+    let mut numbers = [0; 3];
+    for (at, part) in version.split('.').enumerate() {
+        *numbers.get_mut(at)? = part.parse().ok()?;
+    }
+    Some(numbers)
+}
+
 impl Charm {
     fn check(&self) -> Result<(), CharmError> {
         let invalid = |what: String| Err(CharmError::Invalid(what));
@@ -237,6 +246,17 @@ impl Charm {
             return Err(CharmError::Format(self.format));
         }
         check_name(&self.name).map_err(|e| CharmError::Invalid(e.to_string()))?;
+        if !self.assumes.is_empty() {
+            let needs = self.assumes.strip_prefix("stoker >=").and_then(|version| numbers(version.trim()));
+            let own = env!("CARGO_PKG_VERSION");
+            match needs {
+                None => return invalid(format!("assumes `{}` is not of the form `stoker >= 0.1`", self.assumes)),
+                Some(needs) if numbers(own).is_some_and(|own| own < needs) => {
+                    return invalid(format!("it assumes `{}`, this is stoker {own}", self.assumes));
+                }
+                Some(_) => {}
+            }
+        }
         let names = self
             .users
             .keys()
@@ -382,6 +402,10 @@ params.to = { type = "file", required = true }
         let wrong = parse(&GOOD.replace("limit = 1", "limt = 1")).unwrap_err().to_string();
         assert!(wrong.contains("did you mean `limit`"), "{wrong}");
         assert_eq!(parse(&GOOD.replace("format = 1", "format = 2")), Err(CharmError::Format(2)));
+        for (assumes, good) in [(">= 0.1", true), (">= 0.1.0", true), (">= 99", false), ("> 0.1", false), (">= new", false)] {
+            let text = GOOD.replacen("[programs]", &format!("assumes = \"stoker {assumes}\"\n[programs]"), 1);
+            assert_eq!(parse(&text).is_ok(), good, "{assumes}");
+        }
         assert!(parse(&GOOD.replace("bin/web", "../web")).is_err());
         assert!(parse(&GOOD.replace("\"6h\"", "\"soon\"")).is_err());
     }

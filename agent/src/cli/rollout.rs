@@ -16,8 +16,8 @@ use crate::api::types::{ChangeStatus, ReleaseDoc, Write};
 pub(crate) struct Arguments {
     /// The application
     app: String,
-    /// What to do
-    #[arg(value_enum, default_value = "status", hide_default_value = true)]
+    /// `status` (the default), or `now`: move at once, whatever is busy
+    #[arg(value_enum, default_value = "status", hide_default_value = true, hide_possible_values = true)]
     what: What,
     #[command(flatten)]
     writing: Writing,

@@ -2,6 +2,7 @@
 //! well once the cause is gone.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use stoker_tests::{Agent, until_seen};
 
@@ -19,10 +20,10 @@ fn a_charm_that_fails_leaves_services_alone_and_heals() {
         ("not-an-object", "plan", ""),
         ("unknown-key", "did you mean `services`", ""),
         ("wrong-format", "format", ""),
-        ("too-large", "256 KiB", ""),
+        ("too-large", "262144", ""),
         ("too-much", "", ""),
         ("bad-reference", "htpt", ""),
-        ("bad-type", "prefer", ""),
+        ("bad-type", "eighty", ""),
         ("generation", "not yet", ""),
         ("crash-after", "exit status 1", ""),
     ] {
@@ -80,22 +81,17 @@ fn a_charm_that_hangs_is_ended_with_all_it_started() {
     let agent = Agent::start();
     agent.deploy("py-echo echo");
     let before = agent.processes();
-    agent.settings("[charm]\ntimeout = \"1s\"\n");
+    agent.reload("[charm]\ntimeout = \"1s\"\n");
     for fault in ["hang", "hang-stubborn"] {
-        until_seen(
-            "the deadline is kept",
-            || {
-                agent.ok(&format!("config echo fault={fault}"));
-                agent.unit_status("echo/0")
-            },
-            |status| status.contains("did not end within 1s"),
-        );
+        agent.cli(&format!("config echo fault={fault} --wait --timeout 60s")).exits(1).is_problem();
+        let status = agent.unit_status("echo/0");
+        assert!(status.starts_with("error") && status.contains("did not end within 1s"), "{status}");
         assert_eq!(agent.processes(), before);
         let dispatch = |line: &String| line.contains("/dispatch") && line.contains(&*agent.dir().to_string_lossy());
         let look = || command_lines().into_iter().filter(dispatch).count();
         until_seen("nothing of the run is left", look, |left| *left == 0);
     }
-    agent.settings("");
+    agent.reload("");
     agent.ok("config echo --reset fault");
     agent.until_status("echo/0", "active");
     assert_eq!(agent.processes(), before);
@@ -111,7 +107,12 @@ fn a_charm_that_cannot_be_read_is_refused() {
     let agent = Agent::start();
     let folder = agent.beside("charm");
     fs::create_dir_all(folder.join("bin")).unwrap();
-    fs::write(folder.join("bin/dispatch"), "#!/bin/sh\nexit 1\n").unwrap();
+    let dispatch = folder.join("bin/dispatch");
+    fs::write(&dispatch, "#!/bin/sh\nexit 1\n").unwrap();
+    let executable = |yes| {
+        fs::set_permissions(&dispatch, fs::Permissions::from_mode(if yes { 0o755 } else { 0o644 })).unwrap();
+    };
+    executable(true);
     let good = "format = 1\nname = \"odd\"\nsummary = \"x\"\nassumes = \"stoker >= 0.1\"\n[programs]\ndispatch = \"bin/dispatch\"\n";
     let path = folder.display();
     for (text, says) in [
@@ -143,7 +144,9 @@ fn a_charm_that_cannot_be_read_is_refused() {
     // Mended: it deploys, and its own failure is its unit's.
     fs::remove_file(folder.join("metadata.yaml")).unwrap();
     fs::write(folder.join("charm.toml"), good).unwrap();
-    fs::set_permissions(folder.join("bin/dispatch"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    executable(false);
+    agent.cli(&format!("deploy {path}")).exits(1).is_problem().says(&["not executable"]);
+    executable(true);
     agent.cli(&format!("deploy {path} --wait --timeout 60s")).exits(1).is_problem();
     assert!(agent.unit_status("odd/0").starts_with("error"), "{}", agent.unit_status("odd/0"));
     agent.ok("remove-application odd --force --yes --wait --timeout 60s");

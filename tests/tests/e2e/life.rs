@@ -103,7 +103,7 @@ fn what_is_in_the_way_of_a_start_is_said() {
     let file = agent.beside("file");
     fs::write(&file, "").unwrap();
     let refused = stoker_tests::stoker(["agent".as_ref(), "--dir".as_ref(), file.as_os_str()]);
-    refused.exits(1).is_problem().says(&["ST0013"]);
+    refused.exits(1).is_problem().says(&["Not a directory"]);
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn settings_are_taken_up_while_it_runs() {
     // The level of the log.
     let traced = |agent: &Agent| agent.log().lines().filter(|line| line.contains(" DEBUG ")).count();
     let before = traced(&agent);
-    agent.settings("[log]\nlevel = \"debug\"\n");
+    agent.reload("[log]\nlevel = \"debug\"\n");
     let mut n = 0;
     until("there is more in the log", || {
         n += 1;
@@ -121,11 +121,11 @@ fn settings_are_taken_up_while_it_runs() {
         traced(&agent) > before
     });
     // The time that a charm's run may take.
-    agent.settings("[charm]\ntimeout = \"300ms\"\n");
+    agent.reload("[charm]\ntimeout = \"300ms\"\n");
     agent.ok("config echo fault=hang");
     let status = agent.until_status("echo/0", "error");
     assert!(status.contains("300ms"), "{status}");
-    agent.settings("");
+    agent.reload("");
     agent.ok("config echo --reset fault");
     agent.until_status("echo/0", "active");
 
