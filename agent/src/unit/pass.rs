@@ -9,7 +9,7 @@ use stoker_host::fs::failpoint::hit;
 use stoker_model::digest::of_document;
 use stoker_model::ids::Digest;
 use stoker_model::local::{Failure, Op, RemoveStep};
-use stoker_model::next::{Next, Seen, next_operation};
+use stoker_model::next::{MAX_ECHOES, Next, Seen, next_operation};
 use stoker_model::observation::{Observation, TaskState};
 use stoker_model::observe::{Here, missing_resources, observe, task_result};
 use stoker_model::plan::Plan;
@@ -24,6 +24,9 @@ use crate::core::{Core, Outcome};
 /// Runs of a charm that failed are tried again after this long, then twice as long, up to the second.
 const FIRST_RETRY: Duration = Duration::from_secs(5);
 const LAST_RETRY: Duration = Duration::from_mins(5);
+
+/// How long an agent that has just started waits for the first answers of services that it finds running.
+const FIRST_LOOK: Duration = Duration::from_secs(3);
 
 /// What a pass looks at.
 pub(super) struct View {
@@ -78,6 +81,8 @@ impl Worker {
             self.stop_orphans().await?;
             self.sweep_actions()?;
             hit("agent.worker.adopted");
+            self.services.refresh(self.local.applied.as_ref()).await?;
+            self.services.first_answers(FIRST_LOOK).await;
             self.adopted = true;
         }
         self.services.refresh(self.local.applied.as_ref()).await?;
@@ -100,6 +105,7 @@ impl Worker {
             Some(seen) => Some(of_document(seen).map_err(|e| Trouble::from_error("ST0332", &e))?),
             None => None,
         };
+        self.forgive_echoes(observation.as_ref())?;
         let mut next = self.decide(view, digest.as_ref());
         if next == Next::Prepare {
             self.prepare(view).await?;
@@ -306,21 +312,21 @@ impl Worker {
     /// Tells whether the observation differs from the last one only by what the unit itself put out.
     fn note_echo(&mut self, seen: &serde_json::Value) {
         let Some(last) = &self.last_seen else { return };
-        let mut own = Vec::new();
-        let keys: BTreeSet<&String> =
-            [last, seen].into_iter().filter_map(|v| v.as_object()).flat_map(|map| map.keys()).collect();
-        for key in keys.into_iter().filter(|key| last.get(*key) != seen.get(*key)) {
-            match key.as_str() {
-                "state" | "ports" | "secrets" => own.push(key.as_str()),
-                "relations" if own_data_only(last, seen) => own.push("its relation data"),
-                "tasks" if only_waiting(last, seen) => own.push("tasks"),
-                _ => {
-                    self.local.echoes.clear();
-                    return;
-                }
-            }
+        match own_difference(last, seen) {
+            Some(own) => self.local.echoes.push(own),
+            None => self.local.echoes.clear(),
         }
-        self.local.echoes.push(own.join(" and "));
+    }
+
+    /// A unit that was stopped for not settling goes on with the first change that is not its own.
+    fn forgive_echoes(&mut self, observation: Option<&Observation>) -> Result<(), Trouble> {
+        let Some(observation) = observation.filter(|_| self.local.echoes.len() >= MAX_ECHOES) else { return Ok(()) };
+        let seen = serde_json::to_value(observation).map_err(|e| Trouble::from_error("ST0332", &e))?;
+        if self.last_seen.as_ref().is_none_or(|last| own_difference(last, &seen).is_none()) {
+            self.local.echoes.clear();
+            self.save()?;
+        }
+        Ok(())
     }
 
     async fn wait_for_retry(&mut self, view: &View) -> Result<Pass, Trouble> {
@@ -402,6 +408,22 @@ fn only_waiting(last: &serde_json::Value, seen: &serde_json::Value) -> bool {
     let (Some(last), Some(seen)) = (begun(last), begun(seen)) else { return false };
     last.iter().all(|(name, task)| seen.get(name).is_none_or(|other| other == task))
         && seen.iter().all(|(name, task)| last.get(name).is_none_or(|other| other == task))
+}
+
+/// In what two observations differ, where all of it is what the unit itself put out.
+fn own_difference(last: &serde_json::Value, seen: &serde_json::Value) -> Option<String> {
+    let mut own = Vec::new();
+    let keys: BTreeSet<&String> =
+        [last, seen].into_iter().filter_map(|v| v.as_object()).flat_map(|map| map.keys()).collect();
+    for key in keys.into_iter().filter(|key| last.get(*key) != seen.get(*key)) {
+        match key.as_str() {
+            "state" | "ports" | "secrets" => own.push(key.as_str()),
+            "relations" if own_data_only(last, seen) => own.push("its relation data"),
+            "tasks" if only_waiting(last, seen) => own.push("tasks"),
+            _ => return None,
+        }
+    }
+    Some(own.join(" and "))
 }
 
 /// Whether two observations' relations differ only in what we published ourselves.

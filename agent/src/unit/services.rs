@@ -25,6 +25,8 @@ const ANSWER: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Asked {
+    /// It was asked at all.
+    answered: bool,
     ready: bool,
     was_ready: bool,
     reason: String,
@@ -36,6 +38,8 @@ struct Prober {
     /// The probes that it asks.
     probes: Vec<Probe>,
     asked: Arc<Mutex<Asked>>,
+    /// Told once the first answer is there.
+    first: Arc<Notify>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -77,6 +81,15 @@ impl Services {
         Ok(())
     }
 
+    /// Waits until each running service was asked once. For an agent's first look at services that it finds running:
+    /// without an answer they would be seen as starting, and charms would plan for that.
+    pub(super) async fn first_answers(&self, patience: Duration) {
+        let deadline = tokio::time::Instant::now() + patience;
+        for prober in self.probers.values().filter(|prober| !read(&prober.asked).answered) {
+            let _ = tokio::time::timeout_at(deadline, prober.first.notified()).await;
+        }
+    }
+
     fn probe(&mut self, name: &str, observed: &Observed, applied: &Applied) {
         if observed.phase != Phase::Running {
             // What was once ready stays known as such until the service is stopped on purpose.
@@ -94,6 +107,7 @@ impl Services {
         }
         let was_ready = self.probers.get(name).is_some_and(|p| read(&p.asked).was_ready);
         let asked = Arc::new(Mutex::new(Asked { was_ready, ..Asked::default() }));
+        let first = Arc::new(Notify::new());
         let prober = Run {
             core: Arc::clone(&self.core),
             name: service_name(&self.unit, name),
@@ -101,11 +115,12 @@ impl Services {
             live,
             log_from: observed.log_from,
             asked: Arc::clone(&asked),
+            first: Arc::clone(&first),
             wake: Arc::clone(&self.wake),
             secrets: secret_headers(&self.core, applied),
         };
         let task = tokio::spawn(prober.run());
-        self.probers.insert(name.to_owned(), Prober { run, probes, asked, task });
+        self.probers.insert(name.to_owned(), Prober { run, probes, asked, first, task });
     }
 
     /// Services with a process, or one that is about to come back.
@@ -220,6 +235,7 @@ struct Run {
     live: Vec<Probe>,
     log_from: u64,
     asked: Arc<Mutex<Asked>>,
+    first: Arc<Notify>,
     wake: Arc<Notify>,
     secrets: BTreeMap<String, String>,
 }
@@ -236,12 +252,16 @@ impl Run {
             // A single slow answer of a service that was ready is no outage.
             let ready = failed.is_none() || (was.ready && misses < 3);
             let now = Asked {
+                answered: true,
                 ready,
                 was_ready: was.was_ready || ready,
                 reason: if ready { String::new() } else { failed.unwrap_or_default() },
             };
             if now != was {
                 *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = now.clone();
+                if !was.answered {
+                    self.first.notify_one();
+                }
                 self.wake.notify_one();
             }
             wait = match (now.ready, misses) {
