@@ -250,7 +250,9 @@ impl Charm {
             let needs = self.assumes.strip_prefix("stoker >=").and_then(|version| numbers(version.trim()));
             let own = env!("CARGO_PKG_VERSION");
             match needs {
-                None => return invalid(format!("assumes `{}` is not of the form `stoker >= 0.1`", self.assumes)),
+                None => {
+                    return invalid(format!("assumes `{}` is not of the form `stoker >= 0.1`", self.assumes));
+                }
                 Some(needs) if numbers(own).is_some_and(|own| own < needs) => {
                     return invalid(format!("it assumes `{}`, this is stoker {own}", self.assumes));
                 }
@@ -402,7 +404,9 @@ params.to = { type = "file", required = true }
         let wrong = parse(&GOOD.replace("limit = 1", "limt = 1")).unwrap_err().to_string();
         assert!(wrong.contains("did you mean `limit`"), "{wrong}");
         assert_eq!(parse(&GOOD.replace("format = 1", "format = 2")), Err(CharmError::Format(2)));
-        for (assumes, good) in [(">= 0.1", true), (">= 0.1.0", true), (">= 99", false), ("> 0.1", false), (">= new", false)] {
+        for (assumes, good) in
+            [(">= 0.1", true), (">= 0.1.0", true), (">= 99", false), ("> 0.1", false), (">= new", false)]
+        {
             let text = GOOD.replacen("[programs]", &format!("assumes = \"stoker {assumes}\"\n[programs]"), 1);
             assert_eq!(parse(&text).is_ok(), good, "{assumes}");
         }
