@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
 /// How long anything may take on a machine that does much else.
-pub const LONG: Duration = Duration::from_secs(60);
+pub const LONG: Duration = Duration::from_mins(1);
 const PAUSE: Duration = Duration::from_millis(25);
 
 /// Looks until `holds`; where that never comes, the test fails with `what`.

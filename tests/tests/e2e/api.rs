@@ -45,6 +45,7 @@ fn requests_that_are_wrong_are_refused_and_change_nothing() {
 
     // The document that is served is the one that is checked in.
     let served = agent.api("GET", "/v1/openapi.json", "").json();
-    let kept = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../agent/openapi.json")).unwrap();
+    let kept =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../agent/openapi.json")).unwrap();
     assert_eq!(served, serde_json::from_str::<serde_json::Value>(&kept).unwrap());
 }

@@ -58,7 +58,7 @@ fn data_that_is_gone_blocks_and_nothing_is_made_in_its_place() {
         let status = until_seen("it is blocked", look, |status| status.starts_with("blocked"));
         assert!(status.contains("data") && status.contains("disk/data"), "{status}");
         assert_eq!(agent.processes(), before, "what runs is left alone");
-        let made = fs::read_dir(&data).map(|entries| entries.count()).unwrap_or(0);
+        let made = fs::read_dir(&data).map_or(0, Iterator::count);
         assert_eq!(made, 0, "nothing is made in its place");
     }
     fs::remove_dir(&data).unwrap();
@@ -76,12 +76,15 @@ fn a_missing_resource_blocks_until_it_is_attached() {
     let agent = Agent::start();
     // As py-echo, but it cannot do without its payload.
     let folder = agent.beside("strict");
-    let copied = Command::new("cp").arg("-r").arg(stoker_tests::charms().join("py-echo")).arg(&folder).status();
+    let copied =
+        Command::new("cp").arg("-r").arg(stoker_tests::charms().join("py-echo")).arg(&folder).status();
     assert!(copied.unwrap().success());
     let text = fs::read_to_string(folder.join("charm.toml")).unwrap();
     let strict = text.replace("product = \"payload\"\n", "product = \"payload\"\nrequired = true\n");
     fs::write(folder.join("charm.toml"), strict).unwrap();
-    agent.ok(&format!("deploy {} echo --wait --timeout 60s", folder.display())).says(&["blocked", "attach payload"]);
+    agent
+        .ok(&format!("deploy {} echo --wait --timeout 60s", folder.display()))
+        .says(&["blocked", "attach payload"]);
     assert_eq!(agent.unit_status("echo/0"), "blocked: attach payload");
     let why = agent.ok("why echo").stdout;
     assert!(why.contains("fix: stoker attach-resource echo payload=SOURCE"), "{why}");
@@ -99,7 +102,8 @@ fn a_damaged_or_newer_database_is_refused_and_a_copy_heals() {
     let before = agent.processes();
     for name in ["model.db", "agent.db"] {
         let path = agent.dir().join(name);
-        let logs: Vec<_> = ["-wal", "-shm"].iter().map(|end| agent.dir().join(format!("{name}{end}"))).collect();
+        let logs: Vec<_> =
+            ["-wal", "-shm"].iter().map(|end| agent.dir().join(format!("{name}{end}"))).collect();
         agent.term();
         // All of it in one file, and a copy of that.
         Connection::open(&path).unwrap().execute_batch("pragma wal_checkpoint(truncate)").unwrap();
@@ -118,7 +122,9 @@ fn a_damaged_or_newer_database_is_refused_and_a_copy_heals() {
         let mut torn = good.clone();
         let middle = torn.len() / 2;
         torn[4096..].fill(0x5a);
-        for bad in [torn, good[..middle].to_vec(), b"this is no database, and long enough to be looked at".to_vec()] {
+        for bad in
+            [torn, good[..middle].to_vec(), b"this is no database, and long enough to be looked at".to_vec()]
+        {
             for log in &logs {
                 let _ = fs::remove_file(log);
             }
@@ -151,7 +157,8 @@ impl Small {
     fn new(size: &str) -> Self {
         let folder = Folder::new();
         let options = format!("size={size},mode=0755");
-        let done = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(folder.path()).status();
+        let done =
+            Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(folder.path()).status();
         assert!(done.unwrap().success(), "cannot mount a tmpfs");
         Self(folder)
     }
@@ -181,7 +188,10 @@ fn a_full_disk_is_one_clear_error_and_heals() {
     let large = outside.path().join("large");
     payload_folder(&large, "2");
     fs::write(large.join("data/large"), vec![7; 40 << 20]).unwrap();
-    for line in [format!("attach-resource echo payload={}", large.display()), format!("builds add {}", large.display())] {
+    for line in [
+        format!("attach-resource echo payload={}", large.display()),
+        format!("builds add {}", large.display()),
+    ] {
         agent.cli(&line).exits(1).is_problem().says(&["ST0018"]);
     }
     assert_eq!(agent.json("builds"), builds);

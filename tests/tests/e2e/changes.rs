@@ -109,7 +109,11 @@ fn ports_are_remembered_and_services_obey() {
 
     agent.ok("stop echo/0/echo --wait");
     assert!(!agent.processes().contains_key("echo-0-echo"));
-    assert!(agent.get(ports[0], "/").is_none() || agent.get(ports[1], "/").is_none() || agent.get(ports[2], "/").is_none());
+    assert!(
+        agent.get(ports[0], "/").is_none()
+            || agent.get(ports[1], "/").is_none()
+            || agent.get(ports[2], "/").is_none()
+    );
     assert_ne!(agent.unit_status("echo/0"), "active", "a service that is stopped is shown");
     // It stays stopped, whatever changes and whoever restarts.
     agent.ok("config echo text=x --wait");
@@ -141,7 +145,11 @@ fn a_service_that_ends_is_started_again_and_its_readiness_is_seen() {
     // Whether it answers or not, it ends.
     agent.cli("run echo/0 exit code=3");
     let what = "it runs again";
-    until_seen(what, || agent.processes().get("echo-0-echo").cloned(), |now| now.as_ref().is_some_and(|p| *p != before));
+    until_seen(
+        what,
+        || agent.processes().get("echo-0-echo").cloned(),
+        |now| now.as_ref().is_some_and(|p| *p != before),
+    );
     agent.until_status("echo/0", "active");
     assert_eq!(agent.unit("echo/0")["services"]["echo"]["restarts"], 1);
 

@@ -42,7 +42,8 @@ fn services_outlive_the_agent_however_it_ends() {
     let victim = before["echo-1-echo"].clone();
     nix_kill(victim.pid);
     let look = || agent.processes().remove("echo-1-echo");
-    let risen = until_seen("its keeper starts it again", look, |now| now.as_ref().is_some_and(|now| *now != victim));
+    let risen =
+        until_seen("its keeper starts it again", look, |now| now.as_ref().is_some_and(|now| *now != victim));
     agent.resume();
     agent.ok("wait --for active --timeout 60s");
     let now = agent.processes();
@@ -97,7 +98,8 @@ fn what_is_in_the_way_of_a_start_is_said() {
         let closed = agent.beside("closed");
         fs::create_dir(&closed).unwrap();
         fs::set_permissions(&closed, fs::Permissions::from_mode(0o700)).unwrap();
-        let refused = stoker_tests::stoker(["agent".as_ref(), "--dir".as_ref(), closed.join("D").as_os_str()]);
+        let refused =
+            stoker_tests::stoker(["agent".as_ref(), "--dir".as_ref(), closed.join("D").as_os_str()]);
         refused.exits(1).is_problem().says(&["closed`", "chmod o+x", "ST0013"]);
     }
     let file = agent.beside("file");

@@ -14,7 +14,11 @@ fn a_busy_service_is_left_alone_until_it_may_move() {
     agent.ok("run echo/0 work jobs=a,b");
     let before = agent.process("echo-0-echo");
 
-    agent.cli("config echo text=r2 --wait").exits(8).is_problem().says(&["2 jobs", "stoker rollout echo now"]);
+    agent
+        .cli("config echo text=r2 --wait")
+        .exits(8)
+        .is_problem()
+        .says(&["2 jobs", "stoker rollout echo now"]);
     let status = agent.until_status("echo/0", "waiting");
     assert!(status.contains("2 jobs on release 1") && status.contains("rollout echo now"), "{status}");
     assert_eq!(agent.process("echo-0-echo"), before);
@@ -46,9 +50,11 @@ fn a_busy_service_is_left_alone_until_it_may_move() {
     agent.ok("run echo/0 work jobs=e");
     agent.cli("config echo text=r5 --when-idle=2s --wait").exits(8);
     let before = agent.process("echo-0-echo");
-    until_seen("its time has come", || agent.processes().get("echo-0-echo").cloned(), |now| {
-        now.as_ref().is_some_and(|now| *now != before)
-    });
+    until_seen(
+        "its time has come",
+        || agent.processes().get("echo-0-echo").cloned(),
+        |now| now.as_ref().is_some_and(|now| *now != before),
+    );
     agent.until_status("echo/0", "active");
     assert_eq!(text(&agent), "r5");
 
@@ -68,7 +74,8 @@ fn releases_are_counted_and_lead_back() {
     assert_eq!((&about["text"], &about["payload"]), (&"two".into(), &"2.0".into()));
 
     let releases = agent.json("releases echo");
-    let numbers: Vec<u64> = releases.as_array().unwrap().iter().map(|r| r["release"].as_u64().unwrap()).collect();
+    let numbers: Vec<u64> =
+        releases.as_array().unwrap().iter().map(|r| r["release"].as_u64().unwrap()).collect();
     assert_eq!(numbers, [3, 2, 1], "newest first");
     assert_eq!(releases[0]["units"], serde_json::json!(["echo/0"]));
     assert!(releases[1]["command"].as_str().unwrap().ends_with("config echo text=two --wait --timeout 60s"));

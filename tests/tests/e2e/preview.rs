@@ -24,7 +24,10 @@ impl Stand {
         assert!(rows.is_empty() && new.is_empty(), "{after}: the model changed\n{rows:#?}\n{new:#?}");
         let differs = |(path, size): &(&PathBuf, &u64)| self.files.get(*path) != Some(size);
         let files: Vec<_> = now.files.iter().filter(differs).collect();
-        assert!(files.is_empty() && now.files.len() == self.files.len(), "{after}: files changed: {files:#?}");
+        assert!(
+            files.is_empty() && now.files.len() == self.files.len(),
+            "{after}: files changed: {files:#?}"
+        );
         assert_eq!(now.processes, self.processes, "{after}");
     }
 }
@@ -38,7 +41,10 @@ fn stand(agent: &Agent) -> Stand {
     let own = |path: &Path| {
         let path = path.strip_prefix(agent.dir()).unwrap();
         let name = path.to_string_lossy();
-        !(name.contains(".db") || name.ends_with("log") || name.starts_with("builds/") || name.starts_with("run/"))
+        !(name.contains(".db")
+            || name.ends_with("log")
+            || name.starts_with("builds/")
+            || name.starts_with("run/"))
     };
     files.retain(|path, _| own(path));
     Stand { model: rows(&agent.dir().join("model.db")), files, processes: agent.processes() }
@@ -56,7 +62,8 @@ fn walk(folder: &Path, files: &mut BTreeMap<PathBuf, u64>) {
 
 fn rows(path: &Path) -> Vec<String> {
     let database = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
-    let mut tables = database.prepare("select name from sqlite_master where type = 'table' order by name").unwrap();
+    let mut tables =
+        database.prepare("select name from sqlite_master where type = 'table' order by name").unwrap();
     let names: Vec<String> = tables.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
     let mut rows = Vec::new();
     for name in names {

@@ -26,7 +26,16 @@ fn a_generated_secret_stays_the_same_and_is_nowhere_in_clear() {
     agent.ok("restart echo/1 --wait");
     assert_eq!(token_of(&agent, "echo-1-echo"), token);
 
-    for line in ["show-plan echo/0", "show-plan peer/0", "status", "show-unit echo/0 peer/0", "why echo", "releases echo", "logs echo", "debug-log"] {
+    for line in [
+        "show-plan echo/0",
+        "show-plan peer/0",
+        "status",
+        "show-unit echo/0 peer/0",
+        "why echo",
+        "releases echo",
+        "logs echo",
+        "debug-log",
+    ] {
         let shown = agent.cli(line);
         assert!(!shown.stdout.contains(&token) && !shown.stderr.contains(&token), "{line} shows the secret");
     }

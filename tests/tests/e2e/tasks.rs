@@ -45,7 +45,9 @@ fn a_task_is_retried_found_bad_and_run_again() {
     until_seen("it is bad", || state(&agent, "prepare"), |state| state == "bad");
     assert_eq!(runs(&agent, "echo/0", "prepare"), done + 2);
     let look = || agent.unit_status("echo/0");
-    until_seen("the status says so", look, |status| !status.starts_with("active") && status.contains("prepare"));
+    until_seen("the status says so", look, |status| {
+        !status.starts_with("active") && status.contains("prepare")
+    });
     let why = agent.ok("why echo/0").stdout;
     assert!(why.contains("told to fail") && why.contains("stoker restart echo/0/prepare"), "{why}");
     agent.ok("restart echo/0/prepare");

@@ -12,7 +12,11 @@ fn the_leader_is_the_lowest_and_memory_stays() {
         units.into_iter().filter(|(_, unit)| unit["leader"] == true).map(|(name, _)| name).collect()
     };
     assert_eq!(leaders(&agent), ["echo/0"]);
-    assert_eq!(agent.unit("echo/2")["state"]["app"]["first"], "echo/0", "what the leader said is seen by all");
+    assert_eq!(
+        agent.unit("echo/2")["state"]["app"]["first"],
+        "echo/0",
+        "what the leader said is seen by all"
+    );
     let ports: std::collections::BTreeSet<u16> =
         ["echo/0", "echo/1", "echo/2"].iter().map(|unit| agent.port(unit)).collect();
     assert_eq!(ports.len(), 3, "each has a port of its own");
@@ -20,7 +24,11 @@ fn the_leader_is_the_lowest_and_memory_stays() {
 
     agent.ok("remove-unit echo/0 --wait --timeout 60s");
     assert_eq!(leaders(&agent), ["echo/1"]);
-    assert_eq!(agent.unit("echo/1")["state"]["app"]["first"], "echo/0", "a sticky choice outlives who made it");
+    assert_eq!(
+        agent.unit("echo/1")["state"]["app"]["first"],
+        "echo/0",
+        "a sticky choice outlives who made it"
+    );
     agent.ok("add-unit echo -n 2 --wait --timeout 60s");
     assert_eq!(leaders(&agent), ["echo/1"]);
     let units = agent.status()["applications"]["echo"]["units"].clone();
@@ -65,7 +73,12 @@ fn a_plan_that_holds_leaves_what_is_applied() {
 fn the_worst_of_plan_service_and_task_is_shown() {
     let agent = Agent::start();
     agent.deploy("py-echo echo");
-    for (state, shown) in [("waiting", "waiting: it"), ("blocked", "blocked: it"), ("maintenance", "maintenance: it"), ("error", "error: it")] {
+    for (state, shown) in [
+        ("waiting", "waiting: it"),
+        ("blocked", "blocked: it"),
+        ("maintenance", "maintenance: it"),
+        ("error", "error: it"),
+    ] {
         agent.ok(&format!("config echo status={state} message=it"));
         assert_eq!(agent.until_status("echo/0", shown), shown);
         let app = agent.status()["applications"]["echo"]["application-status"]["current"].clone();
@@ -76,5 +89,7 @@ fn the_worst_of_plan_service_and_task_is_shown() {
     // The plan says active, a task that it has failed: that is what is shown.
     agent.ok("config echo prepare=fail");
     let look = || agent.unit_status("echo/0");
-    until_seen("the failed task is shown", look, |status| !status.starts_with("active") && status.contains("prepare"));
+    until_seen("the failed task is shown", look, |status| {
+        !status.starts_with("active") && status.contains("prepare")
+    });
 }
