@@ -71,6 +71,7 @@ pub(crate) const ALL: &[&str] = &[
     "agent.restart.committed",
     "agent.reuse.noted",
     "agent.reuse.renamed",
+    "agent.reuse.swept",
     "agent.rollback.before-commit",
     "agent.rollback.committed",
     "agent.rollout.before-commit",

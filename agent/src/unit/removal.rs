@@ -155,10 +155,13 @@ impl Worker {
         } else if !data.exists() {
             return Err(wrong(std::io::Error::new(std::io::ErrorKind::NotFound, "it is not there")));
         }
+        // Before it is noted: what is left of the kept folder would be taken for data that can be taken back.
+        stoker_host::fs::remove_tree(&from).map_err(wrong)?;
+        hit("agent.reuse.swept");
         self.local.reused = true;
         self.save()?;
         hit("agent.reuse.noted");
-        stoker_host::fs::remove_tree(&from).map_err(wrong)
+        Ok(())
     }
 
     async fn delete_records(&self) -> Result<(), Trouble> {
