@@ -198,7 +198,8 @@ impl Agent {
 
     /// Whether it has ended by itself.
     pub fn ended(&mut self) -> bool {
-        let ended = self.child.as_mut().is_none_or(|child| child.try_wait().expect("the agent's state").is_some());
+        let ended =
+            self.child.as_mut().is_none_or(|child| child.try_wait().expect("the agent's state").is_some());
         if ended {
             self.child = None;
         }

@@ -28,7 +28,9 @@ pub fn processes_below(dir: &Path) -> BTreeMap<String, Process> {
         if !environment.get("STOKER_SERVICE_RECORD").is_some_and(|record| record.starts_with(&wanted)) {
             continue;
         }
-        let (Some(service), Some(start)) = (environment.get("STOKER_SERVICE"), start_of(pid)) else { continue };
+        let (Some(service), Some(start)) = (environment.get("STOKER_SERVICE"), start_of(pid)) else {
+            continue;
+        };
         let process = Process { pid, start, service: service.clone() };
         let first = found.entry(service.clone()).or_insert_with(|| process.clone());
         if (process.start, process.pid) < (first.start, first.pid) {
@@ -82,7 +84,8 @@ pub(crate) fn listens_on(pid: u32) -> Vec<u16> {
     for table in ["tcp", "tcp6"] {
         for line in fs::read_to_string(format!("/proc/net/{table}")).unwrap_or_default().lines().skip(1) {
             let fields: Vec<&str> = line.split_whitespace().collect();
-            let (Some(local), Some(state), Some(inode)) = (fields.get(1), fields.get(3), fields.get(9)) else {
+            let (Some(local), Some(state), Some(inode)) = (fields.get(1), fields.get(3), fields.get(9))
+            else {
                 continue;
             };
             if *state == "0A" && sockets.iter().any(|socket| socket == inode) {
