@@ -1,6 +1,10 @@
 //! The charm's executable as the agent and Jupyter run it.
 
-#![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "the tests run the charm's executable, and may fail")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "the tests run the charm's executable, and may fail"
+)]
 
 use std::collections::BTreeSet;
 use std::fs;
