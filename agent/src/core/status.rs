@@ -125,7 +125,8 @@ impl Core {
             snapshot.reports.keys().filter(|unit| self.seen.of(unit).is_none()).cloned().collect();
         for unit in unseen {
             if let Some(report) = Arc::make_mut(&mut snapshot).reports.get_mut(&unit) {
-                Arc::make_mut(report).status = Status::new(State::Waiting, "not looked at since the agent's start");
+                Arc::make_mut(report).status =
+                    Status::new(State::Waiting, "not looked at since the agent's start");
             }
         }
         snapshot

@@ -320,7 +320,9 @@ impl Worker {
 
     /// A unit that was stopped for not settling goes on with the first change that is not its own.
     fn forgive_echoes(&mut self, observation: Option<&Observation>) -> Result<(), Trouble> {
-        let Some(observation) = observation.filter(|_| self.local.echoes.len() >= MAX_ECHOES) else { return Ok(()) };
+        let Some(observation) = observation.filter(|_| self.local.echoes.len() >= MAX_ECHOES) else {
+            return Ok(());
+        };
         let seen = serde_json::to_value(observation).map_err(|e| Trouble::from_error("ST0332", &e))?;
         if self.last_seen.as_ref().is_none_or(|last| own_difference(last, &seen).is_none()) {
             self.local.echoes.clear();
@@ -393,8 +395,10 @@ fn gate_trouble(waiting: &[String], bad: &[String], results: &BTreeMap<String, T
         let message = format!("proves the new builds before it moves: {}", said(waiting));
         return Trouble { status: Status::new(State::Waiting, message).code("ST0325"), retry: None };
     };
-    let message = format!("does not move: failed on the new builds: {}; what runs was not touched", said(bad));
-    let status = Status::new(State::Blocked, message).code("ST0326").fix(format!("stoker restart UNIT/{first}"));
+    let message =
+        format!("does not move: failed on the new builds: {}; what runs was not touched", said(bad));
+    let status =
+        Status::new(State::Blocked, message).code("ST0326").fix(format!("stoker restart UNIT/{first}"));
     Trouble { status, retry: None }
 }
 

@@ -267,13 +267,16 @@ impl Worker {
 
     /// Tasks that are not in the newest plan are stopped and forgotten; looked for where its tasks are others.
     async fn stop_old_tasks(&mut self) -> Result<(), Trouble> {
-        let Some(newest) = self.local.candidate.as_ref().or(self.local.applied.as_ref()) else { return Ok(()) };
+        let Some(newest) = self.local.candidate.as_ref().or(self.local.applied.as_ref()) else {
+            return Ok(());
+        };
         let wanted: BTreeSet<String> = newest.tasks.keys().map(|name| format!("t.{name}")).collect();
         if self.known_tasks.as_ref() == Some(&wanted) {
             return Ok(());
         }
         for observed in self.core.supervisor.list().await? {
-            let ours = split_name(&observed.name).filter(|(unit, _)| *unit == self.id).map(|(_, short)| short);
+            let ours =
+                split_name(&observed.name).filter(|(unit, _)| *unit == self.id).map(|(_, short)| short);
             if ours.is_some_and(|short| short.starts_with("t.") && !wanted.contains(short)) {
                 self.core.supervisor.forget(&observed.name).await?;
                 hit("agent.task.dropped");

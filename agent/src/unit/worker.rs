@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use stoker_host::fs::failpoint::hit;
 use stoker_model::ids::UnitId;
-use stoker_model::local::Local;
+use stoker_model::local::{Local, Op};
 use tokio::sync::Notify;
 
 use super::services::Services;
@@ -98,6 +98,14 @@ async fn run(core: Arc<Core>, id: UnitId, wake: Arc<Notify>) -> Result<(), Worke
         known_tasks: None,
         adopted: false,
     };
+    // A run of the charm ended with the agent that began it. Nothing follows from it, and while it stood there
+    // nothing would be started.
+    if matches!(worker.local.op, Some(Op::Plan(_))) {
+        worker.local.op = None;
+        if let Err(trouble) = worker.save() {
+            tracing::warn!(unit = %worker.id, "{}", trouble.status.message);
+        }
+    }
     let mut follow = core.follow();
     let mut stop = core.stop.subscribe();
     loop {

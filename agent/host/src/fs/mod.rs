@@ -43,7 +43,9 @@ fn sweep_unready(folder: &Path, name: &str) {
         let Some(rest) = found.to_str().and_then(|found| found.strip_prefix(&prefix)) else { continue };
         let parts: Vec<&str> = rest.split('-').collect();
         let ours = parts.len() == 3 && parts.iter().all(|part| u128::from_str_radix(part, 16).is_ok());
-        let alive = |pid: &str| u32::from_str_radix(pid, 16).is_ok_and(|pid| Path::new(&format!("/proc/{pid}")).exists());
+        let alive = |pid: &str| {
+            u32::from_str_radix(pid, 16).is_ok_and(|pid| Path::new(&format!("/proc/{pid}")).exists())
+        };
         if ours && parts[0] != own && !alive(parts[0]) {
             let _ = std::fs::remove_file(entry.path());
         }
