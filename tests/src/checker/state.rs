@@ -117,6 +117,10 @@ fn trees(dir: &Path) -> BTreeMap<String, String> {
     names(&folder).into_iter().map(digest).collect()
 }
 
+fn is_random(id: &str) -> bool {
+    id.len() == 8 && id.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
 /// What is random or of one folder, with the name that it gets instead.
 struct Names(Vec<(String, String)>);
 
@@ -143,18 +147,21 @@ impl Names {
                 all.push((format!(":{}", at[0]), format!(":@{unit}.{port}")));
             }
         }
-        // Kept data is named by the beginning of its application's id.
-        for id in names(&dir.join("kept")) {
-            if let Some((unit, _)) = id.rsplit_once('-') {
-                all.push((id.clone(), format!("{unit}-@UUID")));
-            }
-        }
         all.sort_by_key(|(text, _)| std::cmp::Reverse(text.len()));
         Self(all)
     }
 
     fn text(&self, text: &str) -> String {
-        self.0.iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
+        let named = self.0.iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to));
+        // Kept data is named by the beginning of its application's id, which may be gone from the model.
+        if !named.contains("default-") {
+            return named;
+        }
+        let word = |word: &str| match word.rsplit_once('-') {
+            Some((unit, id)) if unit.starts_with("default-") && is_random(id) => format!("{unit}-@ID"),
+            _ => word.to_owned(),
+        };
+        named.split(' ').map(word).collect::<Vec<_>>().join(" ")
     }
 
     fn alike(&self, value: &Value) -> Value {

@@ -91,6 +91,12 @@ fn the_agent_killed_at_every_step_comes_back_to_the_same_state() {
                             continue;
                         }
                         left.remove(&step);
+                        if let Outcome::Broken(why) = &outcome {
+                            eprintln!("{point} in `{}`, with {aims:?}:", STEPS[step].name());
+                            for line in why {
+                                eprintln!("    {line}");
+                            }
+                        }
                         table.lock().expect("a table").insert(point, (step, outcome));
                     }
                     // What a broken wave did not come to, and what was missed, in a wave of its own.
@@ -102,21 +108,10 @@ fn the_agent_killed_at_every_step_comes_back_to_the_same_state() {
         }
     });
     let table = table.into_inner().expect("a table");
-    let mut broken = 0;
     for (point, (step, outcome)) in &table {
-        let word = match outcome {
-            Outcome::Sound => "sound",
-            Outcome::Missed => "MISSED",
-            Outcome::Broken(_) => "BROKEN",
-        };
-        broken += u32::from(word != "sound");
-        eprintln!("{point:42} {word:7} {}", STEPS[*step].name());
-        if let Outcome::Broken(why) = outcome {
-            for line in why {
-                eprintln!("    {line}");
-            }
-        }
+        eprintln!("{point:42} {:7} {}", outcome.word(), STEPS[*step].name());
     }
+    let broken = table.values().filter(|(_, outcome)| !matches!(outcome, Outcome::Sound)).count();
     let seconds = started.elapsed().as_secs();
     eprintln!("{} points, {broken} not sound; reference {took:.1?}, all {seconds} s", table.len());
     assert_eq!(broken, 0, "see the table");
