@@ -69,6 +69,10 @@ pub(crate) struct Core {
     revisions: Mutex<BTreeMap<u64, u64>>,
     /// Verbs write one at a time: each is checked against the snapshot that it is committed on.
     writing: tokio::sync::Mutex<()>,
+    /// Unit workers end when true.
+    pub rest: watch::Sender<bool>,
+    /// They have ended.
+    pub rested: watch::Sender<bool>,
     /// Ends the agent when true.
     pub stop: watch::Sender<bool>,
 }

@@ -62,18 +62,14 @@ pub(crate) async fn run(paths: Paths, settings: Settings, level: LevelHandle) ->
     wait_for_end(&core).await;
     hit("agent.stop.begun");
     tracing::info!("the agent ends; services go on");
+    core.rest.send_replace(true);
     core.stop.send_replace(true);
     shutdown.cancel();
     settings_watch.abort();
     hearing.abort();
     looking.abort();
     let _ = server.await;
-    // Workers finish the step in hand.
-    if let Ok(workers) = keeper.await {
-        for worker in workers {
-            let _ = worker.await;
-        }
-    }
+    let _ = keeper.await;
     Ok(())
 }
 
@@ -174,6 +170,8 @@ async fn open(paths: Paths, settings: Settings) -> Result<Core, Problem> {
         ports: Mutex::new(BTreeMap::new()),
         revisions: Mutex::new(BTreeMap::new()),
         writing: tokio::sync::Mutex::new(()),
+        rest: watch::Sender::new(false),
+        rested: watch::Sender::new(false),
         stop: watch::Sender::new(false),
     })
 }
@@ -243,9 +241,9 @@ async fn wait_for_end(core: &Core) {
 }
 
 /// Keeps a worker at each unit of this host, also at those that only the journal still knows.
-async fn keep_workers(core: Arc<Core>) -> Vec<JoinHandle<()>> {
+async fn keep_workers(core: Arc<Core>) {
     let mut follow = core.follow();
-    let mut stop = core.stop.subscribe();
+    let mut rest = core.rest.subscribe();
     let mut tasks: BTreeMap<UnitId, JoinHandle<()>> = BTreeMap::new();
     let known = core.journal.range(&format!("unit/{MODEL}/")).unwrap_or_default();
     let mut wanted: Vec<UnitId> =
@@ -264,10 +262,14 @@ async fn keep_workers(core: Arc<Core>) -> Vec<JoinHandle<()>> {
         }
         tokio::select! {
             changed = follow.changed() => if changed.is_err() { break },
-            _ = stop.wait_for(|stop| *stop) => break,
+            _ = rest.wait_for(|rest| *rest) => break,
         }
     }
-    tasks.into_values().collect()
+    // Each finishes the step in hand.
+    for worker in tasks.into_values() {
+        let _ = worker.await;
+    }
+    core.rested.send_replace(true);
 }
 
 /// Services under our names whose unit neither the model nor the journal knows: stopped.
@@ -330,14 +332,17 @@ impl Core {
         self.writing.lock().await
     }
 
-    /// Stops every service of this host, then ends the agent. Nothing is removed.
+    /// Stops every service of this host, then ends the agent. Nothing is removed. Workers rest first, so that none
+    /// starts again what is stopped here.
     pub(crate) async fn down(&self) -> Result<(), Problem> {
-        self.stop.send_replace(true);
+        self.rest.send_replace(true);
+        let _ = self.rested.subscribe().wait_for(|rested| *rested).await;
         let failed = |e: stoker_host::services::ServiceError| Problem::internal("cannot stop a service", &e);
-        for observed in self.supervisor.list().await.map_err(failed)? {
-            self.supervisor.stop(&observed.name).await.map_err(failed)?;
-        }
-        Ok(())
+        let list = self.supervisor.list().await.map_err(failed)?;
+        let stops = list.iter().map(|observed| self.supervisor.stop(&observed.name));
+        let stopped = futures_util::future::join_all(stops).await;
+        self.stop.send_replace(true);
+        stopped.into_iter().collect::<Result<(), _>>().map_err(failed)
     }
 
     /// The folder of kept data.

@@ -84,6 +84,34 @@ impl Worker {
                 })?;
             }
         }
+        self.sweep_live_files(&root.join("live"))
+    }
+
+    /// Live files have a fixed place: what the plans no longer name there would be read for ever.
+    fn sweep_live_files(&self, live: &Path) -> Result<(), Trouble> {
+        let mut kept: BTreeSet<PathBuf> = BTreeSet::new();
+        for group in
+            [&self.local.applied, &self.local.candidate].into_iter().flatten().flat_map(|a| a.groups.values())
+        {
+            for within in group.files.keys().filter(|_| group.live) {
+                let base = Path::new(&group.path);
+                let file = if within.is_empty() { base.to_owned() } else { base.join(within) };
+                kept.extend(file.ancestors().take_while(|above| above.starts_with(live)).map(Path::to_owned));
+            }
+        }
+        let mut folders = vec![live.to_owned()];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+                let path = entry.path();
+                if !kept.contains(&path) {
+                    stoker_host::fs::remove_tree(&path).map_err(|e| {
+                        Trouble::error("ST0339", format!("cannot remove `{}`: {e}", path.display()))
+                    })?;
+                } else if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    folders.push(path);
+                }
+            }
+        }
         Ok(())
     }
 }

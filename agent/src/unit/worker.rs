@@ -107,10 +107,10 @@ async fn run(core: Arc<Core>, id: UnitId, wake: Arc<Notify>) -> Result<(), Worke
         }
     }
     let mut follow = core.follow();
-    let mut stop = core.stop.subscribe();
+    let mut rest = core.rest.subscribe();
     loop {
         follow.mark_unchanged();
-        if *stop.borrow() {
+        if *rest.borrow() {
             return Ok(());
         }
         let wait = match worker.pass().await {
@@ -132,7 +132,7 @@ async fn run(core: Arc<Core>, id: UnitId, wake: Arc<Notify>) -> Result<(), Worke
             _ = follow.changed() => {}
             () = wake.notified() => {}
             () = timer => {}
-            _ = stop.changed() => {}
+            _ = rest.changed() => {}
         }
     }
 }
