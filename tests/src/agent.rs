@@ -81,6 +81,22 @@ impl Folder {
     }
 }
 
+impl Drop for Folder {
+    fn drop(&mut self) {
+        open(self.path());
+    }
+}
+
+/// Makes folders writable again: those of builds are not, and would stay where tests do not run as root.
+fn open(folder: &Path) {
+    let _ = fs::set_permissions(folder, fs::Permissions::from_mode(0o755));
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            open(&entry.path());
+        }
+    }
+}
+
 impl Default for Folder {
     fn default() -> Self {
         Self::new()
