@@ -117,6 +117,8 @@ pub(crate) fn absolute(path: &Path) -> io::Result<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -140,9 +142,11 @@ mod tests {
         }
         atomic_write(&dir.path().join("a"), b"one", 0o644, None).unwrap();
         let names = std::fs::read_dir(dir.path()).unwrap().flatten();
-        let mut names: Vec<String> = names.map(|e| e.file_name().into_string().unwrap()).collect();
-        names.sort();
-        assert_eq!(names, [own.as_str(), ".a.b", ".b.7fffffff-12ab-0", "a"].map(str::to_owned));
+        let names: BTreeSet<String> = names.map(|e| e.file_name().into_string().unwrap()).collect();
+        assert_eq!(
+            names,
+            BTreeSet::from([own.as_str(), ".a.b", ".b.7fffffff-12ab-0", "a"].map(str::to_owned))
+        );
     }
 
     #[test]
