@@ -53,7 +53,7 @@ pub fn is_free(addr: IpAddr, port: u16) -> bool {
     match TcpListener::bind((addr, port)) {
         Ok(_) => true,
         // Not an address of this host: say what can be said about the port.
-        Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => listener_of(port).is_none(),
+        Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => listener_of(addr, port).is_none(),
         Err(_) => false,
     }
 }
@@ -62,7 +62,7 @@ pub fn is_free(addr: IpAddr, port: u16) -> bool {
 pub fn check(addr: IpAddr, port: u16, count: u16) -> Result<(), PortError> {
     for port in port..=port.saturating_add(count.max(1) - 1) {
         if !is_free(addr, port) {
-            let listener = listener_of(port).unwrap_or(Listener { pid: None, command: String::new() });
+            let listener = listener_of(addr, port).unwrap_or(Listener { pid: None, command: String::new() });
             return Err(PortError::Taken { port, pid: listener.pid, command: listener.command });
         }
     }
@@ -106,12 +106,12 @@ pub fn ephemeral_range() -> RangeInclusive<u16> {
     read().unwrap_or(32768..=60999)
 }
 
-/// Who listens on the port over TCP, on any address; `None` where nobody does.
-pub fn listener_of(port: u16) -> Option<Listener> {
+/// Who listens on the port over TCP, on this address or on all of them; `None` where nobody does.
+pub fn listener_of(addr: IpAddr, port: u16) -> Option<Listener> {
     let inodes: BTreeSet<String> = ["/proc/net/tcp", "/proc/net/tcp6"]
         .iter()
         .filter_map(|path| std::fs::read_to_string(path).ok())
-        .flat_map(|table| listening(&table, port))
+        .flat_map(|table| listening(&table, addr, port))
         .collect();
     if inodes.is_empty() {
         return None;
@@ -122,15 +122,28 @@ pub fn listener_of(port: u16) -> Option<Listener> {
 }
 
 /// The sockets' inodes that listen on the port, of a table of `/proc/net`.
-fn listening(table: &str, port: u16) -> Vec<String> {
-    let wanted = format!(":{port:04X}");
+fn listening(table: &str, addr: IpAddr, port: u16) -> Vec<String> {
+    let wanted = format!("{port:04X}");
+    // Words of four bytes in the host's order; an IPv4 address may be in IPv6's dress.
+    let words = |bytes: &[u8]| -> String {
+        let (words, _) = bytes.as_chunks();
+        words.iter().map(|word| format!("{:08X}", u32::from_ne_bytes(*word))).collect()
+    };
+    let (own, dressed) = match addr {
+        IpAddr::V4(addr) => (words(&addr.octets()), words(&addr.to_ipv6_mapped().octets())),
+        IpAddr::V6(addr) => (words(&addr.octets()), String::new()),
+    };
+    let meets = |local: &str| {
+        addr.is_unspecified() || local == own || local == dressed || local.bytes().all(|byte| byte == b'0')
+    };
     table
         .lines()
         .skip(1)
         .filter_map(|line| {
             let fields: Vec<&str> = line.split_ascii_whitespace().collect();
             // 0A is the state LISTEN.
-            let listens = fields.get(1)?.ends_with(&wanted) && *fields.get(3)? == "0A";
+            let (local, at) = fields.get(1)?.split_once(':')?;
+            let listens = at == wanted && meets(local) && *fields.get(3)? == "0A";
             listens.then(|| fields.get(9).map(|inode| (*inode).to_owned()))?
         })
         .collect()
@@ -175,12 +188,12 @@ mod tests {
         let listener = TcpListener::bind((LOCAL, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         assert!(!is_free(LOCAL, port));
-        assert_eq!(listener_of(port).unwrap().pid, Some(std::process::id()));
+        assert_eq!(listener_of(LOCAL, port).unwrap().pid, Some(std::process::id()));
         let error = check(LOCAL, port, 1).unwrap_err();
         assert!(matches!(error, PortError::Taken { pid: Some(pid), .. } if pid == std::process::id()));
         assert_ne!(choose(port, 1, &BTreeSet::new(), LOCAL).unwrap(), port);
         drop(listener);
-        assert_eq!(listener_of(port), None);
+        assert_eq!(listener_of(LOCAL, port), None);
         assert_eq!(choose(port, 1, &BTreeSet::new(), LOCAL), Ok(port));
         assert_ne!(choose(port, 1, &BTreeSet::from([port]), LOCAL), Ok(port));
     }
@@ -190,8 +203,14 @@ mod tests {
         let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n\
                      0: 0100007F:1BA5 00000000:0000 0A 0:0 00:0 0 0 0 4242 1\n\
                      1: 0100007F:1BA5 0100007F:9000 01 0:0 00:0 0 0 0 4343 1\n";
-        assert_eq!(listening(table, 7077), ["4242"]);
-        assert!(listening(table, 7078).is_empty());
-        assert!(listening("garbage\nmore garbage\n", 1).is_empty());
+        assert_eq!(listening(table, LOCAL, 7077), ["4242"]);
+        assert!(listening(table, LOCAL, 7078).is_empty());
+        assert!(listening("garbage\nmore garbage\n", LOCAL, 1).is_empty());
+        // Another address of the host is another's port; one that is bound to all of them is everybody's.
+        let other = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
+        assert!(listening(table, other, 7077).is_empty());
+        assert_eq!(listening(&table.replace("0100007F:1BA5 00", "00000000:1BA5 00"), other, 7077), ["4242"]);
+        let dressed = table.replace("0100007F:1BA5 00", "0000000000000000FFFF00000100007F:1BA5 00");
+        assert_eq!(listening(&dressed, LOCAL, 7077), ["4242"]);
     }
 }
