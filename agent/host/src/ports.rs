@@ -127,7 +127,8 @@ fn listening(table: &str, addr: IpAddr, port: u16) -> Vec<String> {
     // Words of four bytes in the host's order; an IPv4 address may be in IPv6's dress.
     let words = |bytes: &[u8]| -> String {
         let (words, _) = bytes.as_chunks();
-        let shown: Vec<String> = words.iter().map(|word| format!("{:08X}", u32::from_ne_bytes(*word))).collect();
+        let shown: Vec<String> =
+            words.iter().map(|word| format!("{:08X}", u32::from_ne_bytes(*word))).collect();
         shown.concat()
     };
     let (own, dressed) = match addr {
