@@ -58,7 +58,7 @@ impl Default for Settings {
             host_name: None,
             charms_path: vec!["/usr/lib/stoker/charms".into()],
             recipes_env: RECIPES_ENV.iter().map(|&name| name.to_owned()).collect(),
-            charm_timeout: Duration::from_secs(5),
+            charm_timeout: Duration::from_secs(30),
             probe_interval: Duration::from_mins(1),
             keep_releases: 10,
             limits: Limits { entries: 1_000_000, bytes: 64 << 30, file_bytes: 16 << 30 },
