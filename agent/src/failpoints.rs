@@ -33,6 +33,7 @@ pub(crate) const ALL: &[&str] = &[
     "agent.move.draining",
     "agent.move.folders-dropped",
     "agent.move.published",
+    "agent.move.scaled",
     "agent.move.stopped",
     "agent.move.stopped-one",
     "agent.move.swept",

@@ -73,6 +73,21 @@ pub(crate) async fn run(paths: Paths, settings: Settings, level: LevelHandle) ->
     Ok(())
 }
 
+/// Locks the file. A child that an agent was just starting when it was killed holds its lock for a moment more: where
+/// the holder's process is gone, that moment is waited for.
+fn lock_soon(file: &File, path: &Path) -> Result<(), std::fs::TryLockError> {
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(3);
+    loop {
+        let locked = file.try_lock();
+        let holder = std::fs::read_to_string(path).unwrap_or_default();
+        let gone = !holder.trim().is_empty() && !Path::new("/proc").join(holder.trim()).exists();
+        if locked.is_ok() || !gone || std::time::Instant::now() > end {
+            return locked;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+}
+
 fn take_lock(paths: &Paths) -> Result<File, Problem> {
     let wrong = |e: std::io::Error| {
         Problem::new(codes::FOLDER, format!("cannot use `{}`: {e}", paths.lock.display()))
@@ -84,7 +99,7 @@ fn take_lock(paths: &Paths) -> Result<File, Problem> {
         .read(true)
         .open(&paths.lock)
         .map_err(wrong)?;
-    match file.try_lock() {
+    match lock_soon(&file, &paths.lock) {
         Ok(()) => {}
         Err(std::fs::TryLockError::WouldBlock) => {
             let title = format!("cannot start on `{}`: another agent runs there", paths.root.display());

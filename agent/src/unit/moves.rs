@@ -57,20 +57,7 @@ impl Worker {
                     self.save()?;
                     hit("agent.move.stopped");
                 }
-                self.publish(view, &to.plan, &to.bindings).await?;
-                hit("agent.move.published");
-                self.local.applied = Some(*to);
-                self.local.op = None;
-                self.save()?;
-                hit("agent.move.committed");
-                if let Some(applied) = self.local.applied.clone() {
-                    self.scale(&applied.plan).await?;
-                }
-                self.drop_folders()?;
-                hit("agent.move.folders-dropped");
-                self.sweep_files()?;
-                hit("agent.move.swept");
-                Ok(())
+                self.commit_move(view, *to).await
             }
             Some(Op::Remove(_)) => self.go_on_removing(view).await,
             Some(Op::Plan(_)) | None => Ok(()),
@@ -81,14 +68,18 @@ impl Worker {
     async fn commit_move(&mut self, view: &View, to: Applied) -> Result<(), Trouble> {
         self.publish(view, &to.plan, &to.bindings).await?;
         hit("agent.move.published");
-        let plan = to.plan.clone();
+        // Before the plan counts as applied: after that nobody would come back to it.
+        self.scale(&to.plan).await?;
+        hit("agent.move.scaled");
         self.local.applied = Some(to);
         self.local.op = None;
         self.save()?;
         hit("agent.move.committed");
-        self.scale(&plan).await?;
         self.drop_folders()?;
-        self.sweep_files()
+        hit("agent.move.folders-dropped");
+        self.sweep_files()?;
+        hit("agent.move.swept");
+        Ok(())
     }
 
     /// Runs the drain task of a service that is about to stop, to its end or its deadline; one that fails does not
@@ -258,7 +249,7 @@ impl Worker {
     }
 
     /// Scratch folders that the applied plan no longer has are removed; data never is by absence.
-    fn drop_folders(&mut self) -> Result<(), Trouble> {
+    pub(super) fn drop_folders(&mut self) -> Result<(), Trouble> {
         let Some(applied) = &self.local.applied else { return Ok(()) };
         let gone: Vec<String> = self
             .local

@@ -80,6 +80,11 @@ impl Worker {
         if !self.adopted {
             self.stop_orphans().await?;
             self.sweep_actions()?;
+            if self.local.op.is_none() {
+                // What a move that an agent did not come to the end of left.
+                self.drop_folders()?;
+                self.sweep_files()?;
+            }
             hit("agent.worker.adopted");
             self.services.refresh(self.local.applied.as_ref()).await?;
             self.services.first_answers(FIRST_LOOK).await;

@@ -32,6 +32,9 @@ pub(crate) enum Outcome {
     Broken(Vec<String>),
 }
 
+/// A step, a point in it, and what became of it.
+pub(crate) type Tried = (usize, String, Outcome);
+
 impl Outcome {
     /// Its word in the table.
     pub(crate) fn word(&self) -> &'static str {
@@ -122,10 +125,10 @@ fn was_committed(victim: &Victim, step: &Step) -> bool {
 }
 
 /// Goes through the scenario up to the last step with a kill; `aims` names the point per step.
-pub(crate) fn wave(reference: &Reference, aims: &BTreeMap<usize, String>) -> Vec<(String, Outcome)> {
+pub(crate) fn wave(reference: &Reference, aims: &BTreeMap<usize, String>) -> Vec<Tried> {
     let mut victim = Victim::new();
     prepare(victim.beside());
-    let mut outcomes = Vec::new();
+    let mut outcomes: Vec<Tried> = Vec::new();
     let mut kills = 0;
     for (at, step) in STEPS.iter().enumerate() {
         if outcomes.len() == aims.len() {
@@ -144,7 +147,7 @@ pub(crate) fn wave(reference: &Reference, aims: &BTreeMap<usize, String>) -> Vec
                 if before != after && !victim.dead() {
                     let why =
                         vec![format!("a restart at rest changed something: {before:?}, then {after:?}")];
-                    outcomes.push((aim.unwrap_or_default().to_owned(), Outcome::Broken(why)));
+                    outcomes.push((at, aim.unwrap_or_default().to_owned(), Outcome::Broken(why)));
                     break;
                 }
             }
@@ -154,15 +157,16 @@ pub(crate) fn wave(reference: &Reference, aims: &BTreeMap<usize, String>) -> Vec
         match (aim, outcome) {
             (Some(point), outcome) => {
                 let broken = matches!(outcome, Outcome::Broken(_));
-                outcomes.push((point.to_owned(), outcome));
+                outcomes.push((at, point.to_owned(), outcome));
                 if broken {
                     break;
                 }
             }
             (None, Outcome::Broken(why)) => {
                 // Without a kill in this step: an earlier one of this wave did it.
-                let earlier = outcomes.iter().map(|(point, _)| point.as_str()).collect::<Vec<_>>().join(", ");
-                outcomes.push((format!("(after {earlier})"), Outcome::Broken(why)));
+                let earlier =
+                    outcomes.iter().map(|(_, point, _)| point.as_str()).collect::<Vec<_>>().join(", ");
+                outcomes.push((at, format!("(after {earlier})"), Outcome::Broken(why)));
                 break;
             }
             (None, _) => {}
