@@ -4,9 +4,9 @@ use std::io::{self, BufRead, Read};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 /// Buffers on their way between two threads: with [`BUFFER`], what bounds memory.
-const DEPTH: usize = 4;
-/// Bytes a buffer holds.
-pub(super) const BUFFER: usize = 512 * 1024;
+const DEPTH: usize = 12;
+/// Bytes a buffer holds: several fit the cache that the next thread takes them from.
+pub(super) const BUFFER: usize = 128 * 1024;
 
 /// The writing end.
 #[derive(Debug)]

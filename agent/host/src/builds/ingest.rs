@@ -4,7 +4,7 @@
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,6 +15,7 @@ use stoker_model::ids::Digest;
 use super::blobs::{Body, SMALL, Staging};
 use super::error::{BuildError, Fault};
 use super::feed::{BUFFER, Feed, feed};
+use super::inflate::{gunzip, read_full};
 use super::likely::Likely;
 use super::members::Members;
 use super::{Limits, Progress, tar, zip};
@@ -326,23 +327,9 @@ fn unpack(format: Format, packed: Feed, out: super::feed::Source) {
             }
         }
     } else {
-        // All members of a gzip file, and an error for anything else after one.
-        let mut decoder = flate2::bufread::MultiGzDecoder::new(packed);
+        let mut decoder = gunzip(packed);
         out.pump(|buffer| read_full(&mut decoder, buffer));
     }
-}
-
-fn read_full(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut got = 0;
-    while got < buffer.len() {
-        match from.read(&mut buffer[got..]) {
-            Ok(0) => break,
-            Ok(n) => got += n,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(got)
 }
 
 fn read_retried(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {

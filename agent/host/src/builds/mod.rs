@@ -10,6 +10,7 @@ mod derive;
 mod error;
 mod feed;
 mod folder;
+mod inflate;
 mod ingest;
 mod known;
 mod layout;
