@@ -1,13 +1,14 @@
-//! Facts of a Hadoop build: versions, the Java that its classes need, layouts, what is in it. Reads jars only;
-//! must not run anything.
+//! Facts of a Hadoop build: versions, the Java that its classes need, layouts, what is in it. Reads what is in the
+//! jars and never their names, which packagers change; must not run anything.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, bail};
 use stoker_charm::Facts;
 use stoker_charm::jars::{self, Jar};
 use stoker_charm::serde_json::{Value, json};
+use stoker_charm::shelf::Shelf;
 
 use crate::layout;
 
@@ -16,30 +17,63 @@ pub(crate) const PRODUCT: &str = "hadoop";
 
 const VERSION_INFO: &str = "common-version-info.properties";
 const FLOOR_CLASS: &str = "org/apache/hadoop/fs/FileSystem.class";
+/// Beside [`FLOOR_CLASS`] in a shaded client's API, and only there.
+const HDFS_CLIENT: &str = "org/apache/hadoop/hdfs/DistributedFileSystem.class";
+/// Libraries under Hadoop's own names: a shaded client's runtime.
+const RUNTIME: &str = "org/apache/hadoop/shaded/org/apache/commons/configuration2/Configuration.class";
 const NAMENODE_FEATURES: &str = "org/apache/hadoop/hdfs/server/namenode/NameNodeLayoutVersion$Feature.class";
 const DATANODE_FEATURES: &str = "org/apache/hadoop/hdfs/server/datanode/DataNodeLayoutVersion$Feature.class";
 const NAMENODE: &str = "org/apache/hadoop/hdfs/server/namenode/NameNode.class";
+const RESOURCE_MANAGER: &str = "org/apache/hadoop/yarn/server/resourcemanager/ResourceManager.class";
+const MAPREDUCE: &str = "org/apache/hadoop/mapreduce/Job.class";
+const ZOOKEEPER: &str = "org/apache/zookeeper/ZooKeeper.class";
+const SHUFFLE: &str = "org/apache/spark/network/yarn/YarnShuffleService.class";
+/// Where the NameNode's pages are: in its folder, or in a jar beside.
+const PAGES: [&str; 2] = ["webapps/hdfs/dfshealth.html", "webapps/hdfs/index.html"];
+/// Where the first SDK says its version; builds of it by other hands have no Maven properties.
+const AWS_VERSION: &str = "com/amazonaws/sdk/versionInfo.properties";
+/// A fact's name, a class that only this has, whom Maven takes it for.
+const COMPANIONS: [(&str, &str, &[&str]); 4] = [
+    ("hadoop-aws", "org/apache/hadoop/fs/s3a/S3AFileSystem.class", &["org.apache.hadoop/hadoop-aws"]),
+    (
+        "hadoop-azure",
+        "org/apache/hadoop/fs/azurebfs/AzureBlobFileSystem.class",
+        &["org.apache.hadoop/hadoop-azure"],
+    ),
+    (
+        "aws-sdk-1",
+        "com/amazonaws/services/s3/AmazonS3.class",
+        &["com.amazonaws/aws-java-sdk-bundle", "com.amazonaws/aws-java-sdk-s3", AWS_VERSION],
+    ),
+    (
+        "aws-sdk-2",
+        "software/amazon/awssdk/services/s3/S3Client.class",
+        &["software.amazon.awssdk/bundle", "software.amazon.awssdk/s3"],
+    ),
+];
 
 /// The facts of a tree, or none where it is no Hadoop and none was asked for.
 pub(crate) fn inspect(product: &str, tree: &Path) -> anyhow::Result<Option<Facts>> {
     if product != PRODUCT && product != "-" {
         return Ok(None);
     }
-    let common = plain(&tree.join("share/hadoop/common"), "hadoop-common-");
-    let client = plain(&tree.join("share/hadoop/client"), "hadoop-client-api-");
-    let (jar, shape) = match (common.as_slice(), client.as_slice()) {
-        ([jar], _) => (jar, "full"),
-        ([], [jar]) => (jar, "client"),
+    let folder = |name: &str| tree.join("share/hadoop").join(name);
+    let common = Shelf::of(&folder("common"), &[FLOOR_CLASS])?;
+    let client = Shelf::of(&folder("client"), &[FLOOR_CLASS, HDFS_CLIENT, RUNTIME])?;
+    let (jar, shape) = match (common.with(FLOOR_CLASS).as_slice(), client.with(HDFS_CLIENT).as_slice()) {
+        ([jar], _) => (*jar, "full"),
+        ([], [jar]) => (*jar, "client"),
         ([], []) if product == "-" => return Ok(None),
         ([], []) => bail!(
-            "no Hadoop: neither share/hadoop/common/hadoop-common-VERSION.jar nor share/hadoop/client/hadoop-client-api-VERSION.jar is there"
+            "no Hadoop: no jar of `share/hadoop/common` or `share/hadoop/client` has `{FLOOR_CLASS}`; {}",
+            seen(tree)
         ),
-        (several, _) => bail!("two Hadoops in one tree: {}", names(several)),
+        ([], several) | (several, _) => bail!("two Hadoops in one tree: {}", names(several)),
     };
-    facts(tree, jar, shape).map(Some)
+    facts(tree, jar, shape, &client).map(Some)
 }
 
-fn facts(tree: &Path, jar: &Path, shape: &str) -> anyhow::Result<Facts> {
+fn facts(tree: &Path, jar: &Path, shape: &str, client: &Shelf) -> anyhow::Result<Facts> {
     let shown = jar.display();
     let mut opened = Jar::open(jar)?;
     let info = opened.read(VERSION_INFO)?.with_context(|| format!("`{shown}` has no {VERSION_INFO}"))?;
@@ -55,55 +89,96 @@ fn facts(tree: &Path, jar: &Path, shape: &str) -> anyhow::Result<Facts> {
         .iter()
         .filter_map(|key| Some(((*key).to_owned(), json!(info.get(*key)?))))
         .collect();
-    let clients = client_jars(tree, &version);
-    if clients.len() == 2 {
-        provides.insert("hadoop-client".to_owned(), json!(version));
-        details.insert("client-jars".to_owned(), json!(clients));
+    let pair = (
+        client.with(HDFS_CLIENT),
+        client.with(RUNTIME).into_iter().find(|jar| !client.has(jar, HDFS_CLIENT)),
+    );
+    if let (&[api], Some(runtime)) = (&pair.0.as_slice(), pair.1) {
+        // Its own version: in a tree of parts it need not be the servers'.
+        let own = jars::read_entry(api, VERSION_INFO)?
+            .and_then(|text| jars::properties(&String::from_utf8_lossy(&text)).remove("version"))
+            .unwrap_or_else(|| version.clone());
+        provides.insert("hadoop-client".to_owned(), json!(own));
+        details.insert("client-jars".to_owned(), json!([below(tree, api), below(tree, runtime)]));
     }
-    let hdfs = tree.join(format!("share/hadoop/hdfs/hadoop-hdfs-{version}.jar"));
-    if shape == "full" && hdfs.is_file() {
-        let mut opened = Jar::open(&hdfs)?;
-        if opened.class_major(NAMENODE)?.is_some() {
+    let share = |name: &str| tree.join("share/hadoop").join(name);
+    if shape == "full" {
+        let hdfs =
+            Shelf::of(&share("hdfs"), &[NAMENODE, NAMENODE_FEATURES, DATANODE_FEATURES, PAGES[0], PAGES[1]])?;
+        if !hdfs.with(NAMENODE).is_empty() {
             provides.insert("hdfs".to_owned(), json!(version));
         }
         for (name, class) in [("layout-namenode", NAMENODE_FEATURES), ("layout-datanode", DATANODE_FEATURES)]
         {
-            if let Some(layout) = opened.read(class)?.as_deref().and_then(layout::lowest) {
+            let Some(jar) = hdfs.with(class).first().copied() else { continue };
+            if let Some(layout) = jars::read_entry(jar, class)?.as_deref().and_then(layout::lowest) {
                 provides.insert(name.to_owned(), json!(layout));
             }
         }
+        let pages =
+            PAGES.iter().any(|page| share("hdfs").join(page).is_file() || !hdfs.with(page).is_empty());
+        provides.insert("web-pages".to_owned(), json!(pages));
+        beside(tree, &mut provides, &mut details)?;
     }
-    for (what, path) in [
-        ("yarn", format!("share/hadoop/yarn/hadoop-yarn-server-resourcemanager-{version}.jar")),
-        ("mapreduce", format!("share/hadoop/mapreduce/hadoop-mapreduce-client-core-{version}.jar")),
-        ("web-pages", "share/hadoop/hdfs/webapps/hdfs".to_owned()),
-    ] {
-        provides.insert(what.to_owned(), json!(tree.join(path).exists()));
-    }
+    let native = tree.join("lib/native/libhadoop.so").exists();
+    details.insert("native".to_owned(), json!(native));
     Ok(Facts { product: PRODUCT.into(), version, shape: Some(shape.into()), requires, provides, details })
 }
 
-/// Paths of the two jars that a client is aligned with.
-fn client_jars(tree: &Path, version: &str) -> Vec<String> {
-    ["api", "runtime"]
-        .iter()
-        .map(|part| format!("share/hadoop/client/hadoop-client-{part}-{version}.jar"))
-        .filter(|path| tree.join(path).is_file())
-        .collect()
-}
-
-/// Jars of this prefix and a version, without those for tests and sources.
-fn plain(dir: &Path, prefix: &str) -> Vec<PathBuf> {
-    let is_plain = |jar: &PathBuf| {
-        let name = jar.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let rest = name.strip_prefix(prefix).unwrap_or_default();
-        rest.starts_with(|c: char| c.is_ascii_digit())
-            && !["-tests.jar", "-sources.jar", "-test-sources.jar"].iter().any(|end| rest.ends_with(end))
+/// What else a whole build has.
+fn beside(
+    tree: &Path,
+    provides: &mut BTreeMap<String, Value>,
+    details: &mut BTreeMap<String, Value>,
+) -> anyhow::Result<()> {
+    let folders = |names: &[&str], mark: &'static str| -> anyhow::Result<Option<Shelf>> {
+        for name in names {
+            let shelf = Shelf::of(&tree.join("share/hadoop").join(name), &[mark])?;
+            if !shelf.with(mark).is_empty() {
+                return Ok(Some(shelf));
+            }
+        }
+        Ok(None)
     };
-    jars::find(dir, prefix).into_iter().filter(is_plain).collect()
+    provides.insert("yarn".to_owned(), json!(folders(&["yarn"], RESOURCE_MANAGER)?.is_some()));
+    let mapreduce = folders(&["mapreduce"], MAPREDUCE)?;
+    provides.insert("mapreduce".to_owned(), json!(mapreduce.is_some()));
+    let lib = ["common/lib", "hdfs/lib"];
+    if let Some(shelf) = folders(&lib, ZOOKEEPER)?
+        && let Some(version) = shelf.version(ZOOKEEPER, &["org.apache.zookeeper/zookeeper"])?
+    {
+        details.insert("zookeeper".to_owned(), json!(version));
+    }
+    for (name, class, artefacts) in COMPANIONS {
+        if let Some(shelf) = folders(&["tools/lib", "common/lib", "common"], class)? {
+            let version = shelf.version(class, artefacts)?.unwrap_or_default();
+            details.insert(name.to_owned(), json!(version));
+        }
+    }
+    if let Some(shelf) = folders(&["yarn", "yarn/lib"], SHUFFLE)?
+        && let Some(jar) = shelf.with(SHUFFLE).first()
+    {
+        details.insert("yarn-shuffle".to_owned(), json!(below(tree, jar)));
+    }
+    Ok(())
 }
 
-fn names(jars: &[PathBuf]) -> String {
+/// A path as the tree has it.
+fn below(tree: &Path, path: &Path) -> String {
+    path.strip_prefix(tree).unwrap_or(path).display().to_string()
+}
+
+/// What lies at the top of the tree, for an error.
+fn seen(tree: &Path) -> String {
+    let entries = std::fs::read_dir(tree).into_iter().flatten().flatten();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort_unstable();
+    names.truncate(12);
+    if names.is_empty() { "the tree is empty".to_owned() } else { format!("at its top: {}", names.join(" ")) }
+}
+
+fn names(jars: &[&Path]) -> String {
     let names: Vec<_> =
         jars.iter().filter_map(|jar| jar.file_name()).map(|name| name.to_string_lossy()).collect();
     names.join(", ")
@@ -140,9 +215,10 @@ mod tests {
             [(NAMENODE_FEATURES, class(0xbd)), (DATANODE_FEATURES, class(0xc7)), (NAMENODE, class(1))];
         jar(&share.join("hdfs/hadoop-hdfs-3.4.1.jar"), &features);
         jar(&share.join("hdfs/hadoop-hdfs-client-3.4.1.jar"), &[]);
-        for part in ["api", "runtime", "minicluster"] {
-            jar(&share.join(format!("client/hadoop-client-{part}-3.4.1.jar")), &[info()]);
-        }
+        let api = [info(), (FLOOR_CLASS, class(1)), (HDFS_CLIENT, class(1))];
+        jar(&share.join("client/hadoop-client-api-3.4.1.jar"), &api);
+        jar(&share.join("client/hadoop-client-runtime-3.4.1.jar"), &[(RUNTIME, class(1))]);
+        jar(&share.join("client/hadoop-client-minicluster-3.4.1.jar"), &[]);
     }
 
     #[test]
@@ -181,7 +257,7 @@ mod tests {
         assert_eq!(inspect("-", dir.path()).unwrap(), None);
         assert_eq!(inspect("spark", dir.path()).unwrap(), None);
         let wrong = inspect(PRODUCT, dir.path()).unwrap_err().to_string();
-        assert!(wrong.contains("share/hadoop/common/hadoop-common-VERSION.jar"), "{wrong}");
+        assert!(wrong.contains("`share/hadoop/common`") && wrong.contains(FLOOR_CLASS), "{wrong}");
         whole(dir.path());
         let common = dir.path().join("share/hadoop/common");
         fs::copy(common.join("hadoop-common-3.4.1.jar"), common.join("hadoop-common-3.3.6.jar")).unwrap();
@@ -191,7 +267,7 @@ mod tests {
         let bytes = fs::read(&path).unwrap();
         fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
         assert!(format!("{:#}", inspect("-", dir.path()).unwrap_err()).contains("hadoop-common-3.4.1.jar"));
-        jar(&path, &[(VERSION_INFO, b"version=${pom.version}\n".to_vec())]);
+        jar(&path, &[(VERSION_INFO, b"version=${pom.version}\n".to_vec()), (FLOOR_CLASS, vec![])]);
         assert!(inspect("-", dir.path()).unwrap_err().to_string().contains("names no version"));
     }
 }

@@ -115,7 +115,7 @@ pub fn manifest(jar: &Path) -> BTreeMap<String, String> {
     }
 }
 
-fn attributes(text: &str) -> BTreeMap<String, String> {
+pub(crate) fn attributes(text: &str) -> BTreeMap<String, String> {
     let mut out = BTreeMap::new();
     let mut last: Option<String> = None;
     for line in text.lines() {

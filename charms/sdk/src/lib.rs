@@ -2,7 +2,7 @@
 //!
 //! A charm is one executable: [`main`] takes its role from the first argument (`dispatch`, `inspect`, `recipe`, or
 //! one of the charm's own programs for tasks) and calls the function given for it. Owns the roles' arguments, exit
-//! statuses and messages, and what several charms need: reading jars ([`jars`]), configuration texts ([`site`],
+//! statuses and messages, and what several charms need: reading jars ([`jars`], [`shelf`]), configuration texts ([`site`],
 //! [`overrides`]), plain HTTP for tasks ([`http`]), child processes for recipes ([`recipe`]). It must not decide
 //! anything that is a charm's to decide. The contract's documents are those of stoker-model, re-exported here.
 //!
@@ -27,6 +27,7 @@ pub mod jars;
 pub mod overrides;
 pub mod recipe;
 mod roles;
+pub mod shelf;
 pub mod site;
 
 use std::path::Path;
