@@ -15,6 +15,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let builds = Builds::open(Path::new(root))?;
     let from = if source.is_dir() { Source::Folder(source) } else { Source::File(source) };
     let ingested = builds.ingest(from, &())?;
+    // Visible already; the measure is when it is durable.
+    builds.settle(&ingested.digest)?;
     let seconds = begun.elapsed().as_secs_f64();
     builds.put_record(&Record {
         digest: ingested.digest.clone(),

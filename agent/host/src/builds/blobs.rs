@@ -1,6 +1,7 @@
 //! Blobs on disk and those on their way there. Owns `blobs/` and one folder of `incoming/` per ingest: a blob
-//! appears by rename once it is durable. It must not know whose file a blob is.
+//! appears whole, as a second link to the staged file. It must not know whose file a blob is.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -9,7 +10,9 @@ use std::sync::OnceLock;
 
 use stoker_model::ids::Digest;
 
+use super::durable::Published;
 use super::error::BuildError;
+use super::lease::Lease;
 use super::manifest::Manifest;
 use crate::fs::failpoint::hit;
 use crate::fs::{Dir, free_bytes, unique};
@@ -18,10 +21,6 @@ use crate::fs::{Dir, free_bytes, unique};
 pub(super) const TIME: i64 = 946_684_800;
 /// Smaller files are held in memory until it is known whether they are new.
 pub(super) const SMALL: u64 = 256 * 1024;
-/// Foreign unwritten data from which waiting for all of it costs more than syncing each of our files.
-const FOREIGN_DIRTY: u64 = 2 << 30;
-/// Threads that sync files: the disk merges their flushes.
-const SYNCERS: usize = 4;
 
 /// The blobs' folder, its 256 sub-folders opened as they are needed.
 #[derive(Debug)]
@@ -29,6 +28,9 @@ pub(super) struct Blobs {
     path: PathBuf,
     dir: Dir,
     shards: Vec<OnceLock<Dir>>,
+    /// Links a file may have, where a test wants fewer than the file system gives.
+    #[cfg(test)]
+    pub(super) most_links: std::sync::atomic::AtomicU64,
 }
 
 /// A blob's file name: its digest, and `x` where it can be run (the mode belongs to the inode).
@@ -52,7 +54,17 @@ impl Blobs {
         let dir = Dir::create(path)?;
         dir.spread();
         let shards = (0..256).map(|_| OnceLock::new()).collect();
-        Ok(Self { path: path.to_owned(), dir, shards })
+        Ok(Self {
+            path: path.to_owned(),
+            dir,
+            shards,
+            #[cfg(test)]
+            most_links: u64::MAX.into(),
+        })
+    }
+
+    pub(super) fn dir(&self) -> &Dir {
+        &self.dir
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -106,7 +118,43 @@ impl Blobs {
     /// Links a blob as `name` in `dir`.
     pub(super) fn link(&self, blob: &Digest, exec: bool, dir: &Dir, name: &str) -> io::Result<()> {
         let from = self.shard(blob)?.ok_or(io::ErrorKind::NotFound)?;
+        #[cfg(test)]
+        if from.stat(file_name(blob, exec))?.st_nlink
+            >= self.most_links.load(std::sync::atomic::Ordering::Relaxed)
+        {
+            return Err(io::ErrorKind::TooManyLinks.into());
+        }
         dir.link(name, from, file_name(blob, exec))
+    }
+
+    /// Publishes `name` of `dir` as a blob: a second link to the same file. False where the blob is there.
+    pub(super) fn publish(&self, blob: &Digest, exec: bool, dir: &Dir, name: &str) -> io::Result<bool> {
+        let to = match self.shard(blob)? {
+            Some(to) => to,
+            None => self.make_shard(blob)?,
+        };
+        match to.link(file_name(blob, exec), dir, name) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            other => other.map(|()| true),
+        }
+    }
+
+    /// Moves a blob to `name` in `to`; false where it is not there.
+    pub(super) fn move_out(&self, blob: &Digest, exec: bool, to: &Dir, name: &str) -> io::Result<bool> {
+        let Some(from) = self.shard(blob)? else { return Ok(false) };
+        match from.rename(file_name(blob, exec), to, name) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            other => other.map(|()| true),
+        }
+    }
+
+    /// Removes a blob; none there is no error.
+    pub(super) fn unlink(&self, blob: &Digest, exec: bool) -> io::Result<()> {
+        let Some(from) = self.shard(blob)? else { return Ok(()) };
+        match from.unlink(file_name(blob, exec)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 
     /// Whether there never was a blob.
@@ -140,7 +188,11 @@ pub(super) struct Staging<'a> {
     small: Vec<u8>,
     new_bytes: u64,
     new_files: u64,
-    last: Option<String>,
+    last: Option<Digest>,
+    build: Option<Digest>,
+    lease: Option<Lease>,
+    /// Only these are taken in, where it is said which.
+    wanted: Option<HashSet<(Digest, bool)>>,
 }
 
 /// What came of one file's content.
@@ -159,7 +211,12 @@ pub(super) trait Body {
 
 impl<'a> Staging<'a> {
     /// A folder of its own below `incoming`; `source` is what errors name.
-    pub(super) fn new(blobs: &'a Blobs, incoming: &Path, source: &Path) -> Result<Self, BuildError> {
+    pub(super) fn new(
+        blobs: &'a Blobs,
+        incoming: &Path,
+        source: &Path,
+        lease: Lease,
+    ) -> Result<Self, BuildError> {
         let fail = |error| BuildError::io("write below", incoming, error);
         let parent = Dir::open(incoming).map_err(fail)?;
         let name = unique();
@@ -175,7 +232,27 @@ impl<'a> Staging<'a> {
             new_bytes: 0,
             new_files: 0,
             last: None,
+            build: None,
+            lease: Some(lease),
+            wanted: None,
         })
+    }
+
+    /// From now on only these blobs are taken in.
+    pub(super) fn want(&mut self, wanted: HashSet<(Digest, bool)>) {
+        self.wanted = Some(wanted);
+    }
+
+    fn unwanted(&self, blob: &Digest, exec: bool) -> bool {
+        self.wanted.as_ref().is_some_and(|wanted| !wanted.contains(&(blob.clone(), exec)))
+    }
+
+    /// The build that this is going to be: it stays as long as the ingest's lease does.
+    pub(super) fn lease(&mut self, build: &Digest) {
+        if let Some(lease) = &self.lease {
+            lease.build(build);
+        }
+        self.build = Some(build.clone());
     }
 
     /// Bytes of blobs that were not there before.
@@ -192,9 +269,11 @@ impl<'a> Staging<'a> {
         expected: Option<&Digest>,
         body: &mut dyn Body,
     ) -> Result<Stored, BuildError> {
-        if let Some(expected) = expected {
+        if expected.is_some() {
+            // Believed to be there; looked for all the same, since it may just have been collected.
             let blob = drain(body, |_| Ok(()))?;
-            return Ok(Stored { missed: blob != *expected && !self.known(&blob, exec)?, blob });
+            let missed = !self.known(&blob, exec)? && !self.unwanted(&blob, exec);
+            return Ok(Stored { blob, missed });
         }
         let blob =
             if size < SMALL { self.store_small(exec, body)? } else { self.store_large(size, exec, body)? };
@@ -204,6 +283,10 @@ impl<'a> Staging<'a> {
 
     /// Whether the blob is there already or staged here.
     fn known(&self, blob: &Digest, exec: bool) -> Result<bool, BuildError> {
+        // First, so that a collection that goes on leaves it if it is there.
+        if let Some(lease) = &self.lease {
+            lease.blob(blob);
+        }
         let staged = || Ok(self.dir.try_stat(file_name(blob, exec))?.is_some());
         self.blobs
             .has(blob, exec)
@@ -219,7 +302,7 @@ impl<'a> Staging<'a> {
             Ok(())
         })?;
         // Looked up first: a file made and removed again slows down every one after it on ext4.
-        if !self.known(&blob, exec)? {
+        if !self.known(&blob, exec)? && !self.unwanted(&blob, exec) {
             let written = self.create(&file_name(&blob, exec), exec).and_then(|mut file| {
                 file.write_all(&small)?;
                 seal(&file)
@@ -247,7 +330,7 @@ impl<'a> Staging<'a> {
         seal(&file).map_err(|error| self.full(error))?;
         // Starts writing back now what the sync at the end would otherwise wait for.
         let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
-        if self.known(&blob, exec)? {
+        if self.known(&blob, exec)? || self.unwanted(&blob, exec) {
             self.dir.unlink(TEMPORARY).map_err(|error| self.full(error))?;
         } else {
             self.dir
@@ -307,78 +390,44 @@ impl<'a> Staging<'a> {
         });
         let bytes = written.map_err(|error| self.full(error))?;
         self.added(bytes);
-        self.last = Some(name);
+        self.last = Some(digest.clone());
         Ok((digest, false))
     }
 
-    /// Makes everything staged durable, then visible.
-    pub(super) fn publish(self) -> Result<(), BuildError> {
-        hit("builds.ingest.before-sync");
-        if self.new_files > 0 {
-            self.sync().map_err(|error| self.full(error))?;
-        }
-        hit("builds.ingest.before-rename");
-        let mut moved = false;
+    /// Makes everything staged visible, the manifest last. What comes back is to be made durable: until it is, the
+    /// folder here names what might not be.
+    pub(super) fn publish(mut self) -> Result<Option<Published>, BuildError> {
+        hit("builds.ingest.before-publish");
+        let mut some = false;
         for entry in self.dir.entries().map_err(|error| self.full(error))? {
-            let Some(name) = entry.name.to_str() else { continue };
-            if self.last.as_deref() == Some(name) {
+            let Some((blob, exec)) = entry.name.to_str().and_then(parse_name) else { continue };
+            if !exec && self.last.as_ref() == Some(&blob) {
                 continue;
             }
-            self.reveal(name)?;
-            if !moved {
-                moved = true;
-                hit("builds.ingest.half-renamed");
+            self.reveal(&blob, exec)?;
+            if !some {
+                some = true;
+                hit("builds.ingest.half-published");
             }
         }
-        if let Some(last) = &self.last {
-            self.reveal(last)?;
-            moved = true;
+        if let Some(last) = self.last.clone() {
+            self.reveal(&last, false)?;
+            some = true;
         }
-        if moved {
-            // One flush for all the names; each file's own data is durable already.
-            self.sync().map_err(|error| self.full(error))?;
-        }
-        hit("builds.ingest.renamed");
-        Ok(())
+        hit("builds.ingest.published");
+        let Some(lease) = self.lease.take().filter(|_| some) else { return Ok(None) };
+        Ok(Some(Published {
+            folder: std::mem::take(&mut self.name),
+            bytes: self.new_bytes,
+            build: self.build.take(),
+            lease,
+        }))
     }
 
-    fn reveal(&self, name: &str) -> Result<(), BuildError> {
-        let Some((blob, _)) = parse_name(name) else { return Ok(()) };
-        let to = match self.blobs.shard(&blob) {
-            Ok(Some(dir)) => dir,
-            Ok(None) => self.blobs.make_shard(&blob).map_err(|error| self.full(error))?,
-            Err(error) => return Err(self.full(error)),
-        };
-        match self.dir.rename_new(name, to, name) {
-            // Another ingest was first: the same content.
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(self.full(error)),
-            Ok(()) | Err(_) => Ok(()),
-        }
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        if foreign_dirty(self.new_bytes) < FOREIGN_DIRTY {
-            return self.dir.sync_file_system();
-        }
-        let entries = self.dir.entries()?;
-        std::thread::scope(|scope| {
-            let workers: Vec<_> = entries
-                .chunks(entries.len().div_ceil(SYNCERS).max(1))
-                .map(|part| {
-                    scope.spawn(|| {
-                        part.iter().try_for_each(|entry| self.dir.open_file(&entry.name)?.sync_data())
-                    })
-                })
-                .collect();
-            workers
-                .into_iter()
-                .try_for_each(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-        })?;
-        self.dir.sync()?;
-        for (_, shard) in self.blobs.folders()? {
-            shard.sync()?;
-        }
-        self.blobs.dir.sync()
+    fn reveal(&self, blob: &Digest, exec: bool) -> Result<(), BuildError> {
+        // Where another ingest was first it is the same content.
+        let published = self.blobs.publish(blob, exec, &self.dir, &file_name(blob, exec));
+        published.map(drop).map_err(|error| self.full(error))
     }
 
     fn full(&self, error: io::Error) -> BuildError {
@@ -397,8 +446,10 @@ impl<'a> Staging<'a> {
 
 impl Drop for Staging<'_> {
     fn drop(&mut self) {
-        // What cannot be removed now is removed when the builds are opened next.
-        let _ = self.parent.remove_tree(&self.name);
+        // Published, its folder is another's. What cannot be removed now is when the builds are opened next.
+        if !self.name.is_empty() {
+            let _ = self.parent.remove_tree(&self.name);
+        }
     }
 }
 
@@ -425,13 +476,9 @@ fn seal(file: &File) -> io::Result<()> {
     Ok(rustix::fs::futimens(file, &crate::fs::dir::times(TIME))?)
 }
 
-/// Bytes that others wrote and the kernel still holds, as far as it says.
-fn foreign_dirty(ours: u64) -> u64 {
-    let info = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let field = |name: &str| {
-        info.lines()
-            .find_map(|line| line.strip_prefix(name)?.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok())
-            .unwrap_or(0)
-    };
-    ((field("Dirty:") + field("Writeback:")) * 1024).saturating_sub(ours)
+/// The digest of a file's content, read from its beginning in small pieces.
+pub(super) fn hash_blob(file: &File) -> io::Result<Digest> {
+    let mut hasher = blake3::Hasher::new();
+    io::copy(&mut &*file, &mut hasher)?;
+    Ok(Digest::new(*hasher.finalize().as_bytes()))
 }

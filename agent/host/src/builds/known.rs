@@ -14,6 +14,12 @@ pub(super) struct Known {
     pub(super) digest: Digest,
     pub(super) files: u64,
     pub(super) bytes: u64,
+    /// The layouts that it was taken in with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) layouts: Vec<Layout>,
+    /// Where it was last seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) path: Option<PathBuf>,
 }
 
 #[derive(Debug)]
@@ -43,6 +49,29 @@ impl Archives {
     pub(super) fn find(&self, size: u64, sha256: &str, layouts: &[Layout]) -> Option<Known> {
         let text = std::fs::read(self.folder.join(file_name(size, sha256, layouts))).ok()?;
         serde_json::from_slice(&text).ok()
+    }
+
+    /// All that are remembered. What cannot be read is passed over.
+    pub(super) fn all(&self) -> Vec<Known> {
+        self.files().into_iter().map(|(_, known)| known).collect()
+    }
+
+    fn files(&self) -> Vec<(PathBuf, Known)> {
+        let entries = std::fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        let read = |entry: std::fs::DirEntry| {
+            let known = serde_json::from_slice(&std::fs::read(entry.path()).ok()?).ok()?;
+            Some((entry.path(), known))
+        };
+        entries.filter_map(read).collect()
+    }
+
+    /// Forgets the archives whose build is not `there` any more. What cannot be removed now is the next time.
+    pub(super) fn forget(&self, there: impl Fn(&Digest) -> bool) {
+        for (path, known) in self.files() {
+            if !there(&known.digest) {
+                let _ = std::fs::remove_file(path);
+            }
+        }
     }
 
     /// Remembers an archive. Not being able to is no error: it is only slower next time.

@@ -140,6 +140,13 @@ impl Manifest {
         Ok((manifest, Digest::new(*hasher.finalize().as_bytes())))
     }
 
+    /// Whether a file begins as manifests do.
+    pub(super) fn begins(file: &std::fs::File) -> io::Result<bool> {
+        let mut start = [0; HEAD.len()];
+        let got = std::os::unix::fs::FileExt::read_at(file, &mut start, 0)?;
+        Ok(start[..got] == *HEAD.as_bytes())
+    }
+
     /// Checks that no link leaves the tree, however many others it goes through. A target that is not there is
     /// fine: nothing can be put there later.
     pub(super) fn check_links(&self) -> Result<(), (String, Fault)> {

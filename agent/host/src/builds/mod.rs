@@ -6,19 +6,25 @@
 //! the charms'.
 
 mod blobs;
+mod compare;
 mod derive;
+mod durable;
 mod error;
 mod feed;
 mod folder;
+mod gc;
 mod inflate;
 mod ingest;
 mod known;
 mod layout;
+mod lease;
 mod likely;
 mod manifest;
 mod members;
+mod mend;
 mod name;
 mod records;
+mod repair;
 mod tar;
 #[cfg(test)]
 mod tests;
@@ -28,20 +34,22 @@ mod verify;
 mod zip;
 
 use std::cell::Cell;
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicU64;
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use stoker_model::ids::Digest;
 
 use self::blobs::{Blobs, Staging};
+use self::durable::Settler;
 use self::ingest::{Sink, Watch};
 use self::known::{Archives, Known};
+use self::lease::Leases;
 use self::likely::Likely;
 use self::records::Records;
 use self::tree::Trees;
@@ -50,11 +58,13 @@ use crate::fs::failpoint::hit;
 
 pub use self::derive::{Derive, Take};
 pub use self::error::{BuildError, DeriveFault, Fault};
+pub use self::gc::{Collect, Collected, Gone, Roots};
 pub use self::layout::Layout;
+pub use self::lease::Hold;
 pub use self::manifest::{Manifest, ManifestError, Node};
 pub use self::records::{Archive, Record};
-pub use self::usage::Usage;
-pub use self::verify::Damage;
+pub use self::usage::{Share, Usage};
+pub use self::verify::{Check, Checked, Damage};
 
 /// Builds whose large files are worth guessing from.
 const GUESS_FROM: usize = 16;
@@ -142,18 +152,25 @@ pub struct Builds {
     root: PathBuf,
     incoming: PathBuf,
     limits: Limits,
-    blobs: Blobs,
+    blobs: Arc<Blobs>,
     trees: Trees,
     records: Records,
     archives: Archives,
     /// Sizes of the archives that are being taken in: the same one waits for the first.
-    busy: Mutex<HashSet<u64>>,
+    busy: Mutex<HashMap<u64, Arc<AtomicU64>>>,
     freed: Condvar,
+    leases: Arc<Leases>,
+    settler: Settler,
+    /// Held by whoever takes things away: one at a time.
+    taking_away: Mutex<()>,
+    /// Blobs that an unclean stop left half written, by their digest and whether they can be run.
+    lost: Vec<(Digest, bool)>,
 }
 
 impl Builds {
-    /// Opens the builds below `root`, making what is missing. What an earlier process did not finish is removed:
-    /// only one process may have them open.
+    /// Opens the builds below `root`, making what is missing. What an earlier process did not finish is removed, and
+    /// what it did not come to make durable is hashed and removed where it is not whole: only one process may have
+    /// them open.
     pub fn open(root: &Path) -> Result<Self, BuildError> {
         let fail = |error| BuildError::io("open builds", root, error);
         let root = &crate::fs::absolute(root).map_err(fail)?;
@@ -165,14 +182,20 @@ impl Builds {
         let staging = Dir::create(&incoming).map_err(fail)?;
         staging.set_mode(0o700).map_err(fail)?;
         staging.spread();
-        staging.clear().map_err(fail)?;
+        let blobs = Arc::new(Blobs::open(&root.join("blobs")).map_err(fail)?);
+        let lost = durable::recover(&staging, &blobs).map_err(fail)?;
+        let leases = Arc::new(Leases::default());
         Ok(Self {
-            blobs: Blobs::open(&root.join("blobs")).map_err(fail)?,
+            settler: Settler::new(staging, Arc::clone(&blobs), Arc::clone(&leases)),
+            leases,
+            lost,
+            taking_away: Mutex::new(()),
+            blobs,
             trees: Trees::open(&root.join("trees"), &incoming).map_err(fail)?,
             records: Records::open(&root.join("records")).map_err(fail)?,
             archives: Archives::open(&root.join("archives")).map_err(fail)?,
             limits: Limits::default(),
-            busy: Mutex::new(HashSet::new()),
+            busy: Mutex::default(),
             freed: Condvar::new(),
             root: root.clone(),
             incoming,
@@ -232,26 +255,30 @@ impl Builds {
             });
         }
         let size = meta.len();
-        let _turn = self.turn(path, size, progress)?;
+        let turn = self.turn(path, size, progress)?;
         if self.archives.worth_hashing(size, layouts)
             && let Some(known) = self.find_known(&file, path, size, layouts, progress)?
         {
             return Ok(known);
         }
         self.check_room(path, size)?;
-        let done = AtomicU64::new(0);
         let told = Cell::new(0);
-        let watch = Watch::new(path, progress, &done, Some(size), &told);
+        let watch = Watch::new(path, progress, &turn.done, Some(size), &told);
         let ingested = self.take_in(Source::File(path), layouts, watch, |sink| {
-            ingest::read_archive(&file, sink, &done).map(Some)
+            ingest::read_archive(&file, sink, &turn.done).map(Some)
         })?;
         let after = file.metadata().map_err(fail)?;
         if (after.len(), after.mtime(), after.mtime_nsec()) != (size, meta.mtime(), meta.mtime_nsec()) {
             return Err(BuildError::Changed { source_path: path.to_owned() });
         }
         if let Some(sha256) = &ingested.archive_sha256 {
-            let known =
-                Known { digest: ingested.digest.clone(), files: ingested.files, bytes: ingested.bytes };
+            let known = Known {
+                digest: ingested.digest.clone(),
+                files: ingested.files,
+                bytes: ingested.bytes,
+                layouts: layouts.to_vec(),
+                path: crate::fs::absolute(path).ok(),
+            };
             self.archives.remember(size, sha256, layouts, &known);
         }
         progress.step(size, Some(size));
@@ -305,17 +332,21 @@ impl Builds {
         }))
     }
 
-    /// Waits while an archive of the same size, probably the same one, is taken in.
+    /// Waits while an archive of the same size, probably the same one, is taken in; its progress is shown meanwhile.
     fn turn(&self, path: &Path, size: u64, progress: &dyn Progress) -> Result<Turn<'_>, BuildError> {
         let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
-        while !busy.insert(size) {
+        while let Some(first) = busy.get(&size).map(Arc::clone) {
             let waited = self.freed.wait_timeout(busy, Duration::from_millis(200));
-            busy = waited.unwrap_or_else(PoisonError::into_inner).0;
+            drop(waited.unwrap_or_else(PoisonError::into_inner).0);
+            progress.step(first.load(Ordering::Relaxed), Some(size));
             if progress.cancelled() {
                 return Err(BuildError::Cancelled { source_path: path.to_owned() });
             }
+            busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
         }
-        Ok(Turn { builds: self, size })
+        let done = Arc::new(AtomicU64::new(0));
+        busy.insert(size, Arc::clone(&done));
+        Ok(Turn { builds: self, size, done })
     }
 
     fn take_in(
@@ -327,7 +358,8 @@ impl Builds {
     ) -> Result<Ingested, BuildError> {
         let path = source.path();
         let likely = self.likely();
-        let staging = Staging::new(&self.blobs, &self.incoming, path)?;
+        let lease = self.leases.take(format!("`{}` is taken in", path.display()));
+        let staging = Staging::new(&self.blobs, &self.incoming, path, lease)?;
         hit("builds.ingest.opened");
         let mut sink = Sink::new(watch, &self.limits, staging, &likely);
         let archive_sha256 = ingest::read_source(&mut sink, read)?;
@@ -339,9 +371,40 @@ impl Builds {
         let new_bytes = staging.new_bytes();
         // Not needed any more, and it may be large.
         drop(manifest);
-        staging.publish()?;
+        staging.lease(&digest);
+        self.publish(staging)?;
         let known = there && new_bytes == 0;
         Ok(Ingested { digest, files, bytes, new_bytes, archive_sha256, known })
+    }
+
+    fn publish(&self, staging: Staging<'_>) -> Result<(), BuildError> {
+        if let Some(published) = staging.publish()? {
+            self.settler.queue(published);
+        }
+        Ok(())
+    }
+
+    /// Waits until a build that was taken in or derived is durable. What is visible is whole, but a power cut would
+    /// take it away until then.
+    pub fn settle(&self, digest: &Digest) -> Result<(), BuildError> {
+        self.settler
+            .wait(Some(digest))
+            .map_err(|error| BuildError::io("make durable what is below", &self.root, error))
+    }
+
+    /// While it lives, whatever is taken in, derived, linked or read stays, whoever collects.
+    pub fn hold(&self, what: &str) -> Hold {
+        self.leases.hold(what)
+    }
+
+    /// Says that somebody is about to use a build; it stays as long as there is a [`Hold`].
+    pub fn mark_used(&self, digest: &Digest) {
+        self.leases.take("it is about to be used").build(digest);
+    }
+
+    /// What an unclean stop of an earlier process left half written, now removed: `(blob, can be run)`.
+    pub fn lost(&self) -> &[(Digest, bool)] {
+        &self.lost
     }
 
     fn likely(&self) -> Likely {
@@ -357,6 +420,11 @@ impl Builds {
 
     /// A build's manifest, checked against its digest.
     pub fn manifest(&self, digest: &Digest) -> Result<Manifest, BuildError> {
+        self.mark_used(digest);
+        self.read_manifest(digest)
+    }
+
+    fn read_manifest(&self, digest: &Digest) -> Result<Manifest, BuildError> {
         let what = || format!("blobs/{}/{}", &digest.hex()[..2], digest.hex());
         let fail = |error| BuildError::io("read manifest", &self.root.join(what()), error);
         let file = match self.blobs.open_blob(digest, false) {
@@ -375,23 +443,37 @@ impl Builds {
 
     /// The folder of a build's tree, linked if it is not there yet.
     pub fn tree(&self, digest: &Digest) -> Result<PathBuf, BuildError> {
-        if self.trees.has(digest)? {
+        self.mark_used(digest);
+        if self.trees.is_checked(digest)? {
             return Ok(self.trees.path(digest));
         }
-        self.trees.link(digest, &self.manifest(digest)?, &self.blobs)
+        self.link(digest, &self.manifest(digest)?)
+    }
+
+    /// Links a tree, or holds the one that is there against its manifest and mends what differs.
+    fn link(&self, digest: &Digest, manifest: &Manifest) -> Result<PathBuf, BuildError> {
+        let path = self.trees.link(digest, manifest, &self.blobs)?;
+        if !self.trees.is_checked(digest)? {
+            mend::tree(self, digest, manifest, mend::Look::Links)?;
+            self.trees.checked(digest);
+        }
+        Ok(path)
     }
 
     /// Derives a tree and links it; no content is written, and equal results are the same tree.
     pub fn derive(&self, spec: &Derive) -> Result<Derived, BuildError> {
+        let lease = self.leases.take("a tree is derived from it");
+        lease.build(&spec.base);
+        spec.take.iter().for_each(|take| lease.build(&take.from));
         let manifest = derive::derive(spec, |digest| self.manifest(digest))?;
         hit("builds.derive.before-manifest");
-        let mut staging = Staging::new(&self.blobs, &self.incoming, &self.root)?;
-        let (digest, there) = staging.store_manifest(&manifest)?;
-        if !there {
-            staging.publish()?;
-        }
+        let mut staging = Staging::new(&self.blobs, &self.incoming, &self.root, lease)?;
+        let (digest, _) = staging.store_manifest(&manifest)?;
+        staging.lease(&digest);
+        self.publish(staging)?;
         hit("builds.derive.after-manifest");
-        let path = self.trees.link(&digest, &manifest, &self.blobs)?;
+        self.mark_used(&digest);
+        let path = self.link(&digest, &manifest)?;
         Ok(Derived { digest, path })
     }
 
@@ -410,8 +492,9 @@ impl Builds {
         self.records.get(digest)
     }
 
-    /// Writes a record, durably, over the one that was there.
+    /// Writes a record, durably, over the one that was there; the build itself is durable before.
     pub fn put_record(&self, record: &Record) -> Result<(), BuildError> {
+        self.settle(&record.digest)?;
         self.records.put(record)
     }
 
@@ -430,7 +513,31 @@ impl Builds {
 
     /// Reads everything and says what is not what its name says. Takes as long as reading all blobs.
     pub fn verify(&self) -> Result<Vec<Damage>, BuildError> {
-        verify::verify(self)
+        Ok(self.check(&Check::default(), &())?.damage)
+    }
+
+    /// Reads everything, or some builds, and says what is not what its name says; mends it where that is asked for.
+    /// Holds a fixed amount of memory beside one manifest, and gives way to others.
+    pub fn check(&self, what: &Check, progress: &(dyn Progress + Sync)) -> Result<Checked, BuildError> {
+        let mut checked = verify::check(self, what, progress)?;
+        if what.repair && !checked.damage.is_empty() {
+            repair::repair(self, what, &mut checked, progress)?;
+        }
+        Ok(checked)
+    }
+
+    /// Collects what nothing refers to: see [`Collect`]. `roots` says what is referred to; it is asked once the
+    /// collection has begun, so that what is committed before is in it and what is used from then on stays.
+    pub fn collect<E: From<BuildError>>(
+        &self,
+        what: &Collect,
+        roots: impl FnOnce() -> Result<Roots, E>,
+    ) -> Result<Collected, E> {
+        gc::collect(self, what, roots)
+    }
+
+    fn alone(&self) -> std::sync::MutexGuard<'_, ()> {
+        self.taking_away.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Removes a tree's folder; its blobs and its record stay. None there is no error.
@@ -442,12 +549,18 @@ impl Builds {
     pub fn usage(&self) -> Result<Usage, BuildError> {
         usage::usage(self)
     }
+
+    /// What each build with a record takes, alone and with others. One whose manifest is damaged is left out.
+    pub fn shares(&self) -> Result<HashMap<Digest, Share>, BuildError> {
+        usage::shares(self)
+    }
 }
 
 /// The right to take in an archive of this size.
 struct Turn<'a> {
     builds: &'a Builds,
     size: u64,
+    done: Arc<AtomicU64>,
 }
 
 impl Drop for Turn<'_> {

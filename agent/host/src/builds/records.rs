@@ -122,12 +122,30 @@ impl Records {
     }
 
     pub(super) fn remove(&self, digest: &Digest) -> Result<(), BuildError> {
-        let path = self.path(digest);
-        let fail = |error| BuildError::io("remove record", &path, error);
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(fail(error)),
-            Ok(()) | Err(_) => sync_folder(&self.folder).map_err(fail),
+        self.remove_all(std::slice::from_ref(digest))
+    }
+
+    /// Removes records, durably; one that is not there is no error.
+    pub(super) fn remove_all(&self, digests: &[Digest]) -> Result<(), BuildError> {
+        for digest in digests {
+            let path = self.path(digest);
+            match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(BuildError::io("remove record", &path, error));
+                }
+                Ok(()) | Err(_) => {}
+            }
         }
+        if digests.is_empty() {
+            return Ok(());
+        }
+        sync_folder(&self.folder).map_err(|error| BuildError::io("remove records in", &self.folder, error))
+    }
+
+    /// Moves a record that cannot be read out of the way.
+    pub(super) fn put_aside(&self, digest: &Digest, to: &Path) -> Result<(), BuildError> {
+        let path = self.path(digest);
+        std::fs::rename(&path, to).map_err(|error| BuildError::io("put aside", &path, error))
     }
 }
 

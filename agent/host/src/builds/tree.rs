@@ -1,11 +1,12 @@
 //! Trees: folders of hard links to blobs. Owns `trees/`; a tree appears by rename when it is whole. It must not
 //! change a blob.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::FileType;
 use stoker_model::ids::Digest;
@@ -18,13 +19,15 @@ use crate::fs::failpoint::hit;
 use crate::fs::{Dir, unique};
 
 /// Permission bits of every folder of a tree.
-const FOLDER: u32 = 0o555;
+pub(super) const FOLDER: u32 = 0o555;
 
 #[derive(Debug)]
 pub(super) struct Trees {
     folder: PathBuf,
     incoming: PathBuf,
     dir: Dir,
+    /// Linked by this process, or held against their manifests by it.
+    checked: Mutex<HashSet<Digest>>,
 }
 
 impl Trees {
@@ -32,7 +35,7 @@ impl Trees {
         let dir = Dir::create(folder)?;
         dir.set_mode(0o755)?;
         dir.spread();
-        Ok(Self { folder: folder.to_owned(), incoming: incoming.to_owned(), dir })
+        Ok(Self { folder: folder.to_owned(), incoming: incoming.to_owned(), dir, checked: Mutex::default() })
     }
 
     pub(super) fn path(&self, digest: &Digest) -> PathBuf {
@@ -66,7 +69,22 @@ impl Trees {
         Ok(true)
     }
 
-    /// Links the tree of a manifest.
+    fn known(&self) -> MutexGuard<'_, HashSet<Digest>> {
+        self.checked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the tree is there and this process has linked it or looked at all of it.
+    pub(super) fn is_checked(&self, digest: &Digest) -> Result<bool, BuildError> {
+        Ok(self.known().contains(digest) && self.has(digest)?)
+    }
+
+    /// All of the tree was looked at.
+    pub(super) fn checked(&self, digest: &Digest) {
+        self.known().insert(digest.clone());
+    }
+
+    /// Links the tree of a manifest; one that is there is left as it is. Nothing waits for the disk: a tree that a
+    /// power cut leaves half there is mended before it is handed out.
     pub(super) fn link(
         &self,
         digest: &Digest,
@@ -83,8 +101,6 @@ impl Trees {
         // Writable until it has its place: renaming a folder into another needs that of all but root.
         let top = incoming.make_dir(&staged.name, 0o755).map_err(fail)?;
         fill(&top, manifest, blobs, digest, &path)?;
-        // The links of the whole tree are in the file system's log with this one flush.
-        top.sync().map_err(fail)?;
         hit("builds.tree.before-rename");
         match incoming.rename_new(&staged.name, &self.dir, digest.hex()) {
             // Another was first: the same tree.
@@ -93,6 +109,7 @@ impl Trees {
         }
         hit("builds.tree.renamed");
         top.set_mode(FOLDER).map_err(fail)?;
+        self.checked(digest);
         Ok(path)
     }
 
@@ -105,6 +122,7 @@ impl Trees {
         }
         let incoming = Dir::open(&self.incoming).map_err(fail)?;
         let gone = Staged { name: unique(), parent: &incoming };
+        self.known().remove(digest);
         self.dir.sub(&name).and_then(|top| top.set_mode(0o755)).map_err(fail)?;
         self.dir.rename(&name, &incoming, &gone.name).map_err(fail)?;
         hit("builds.remove.renamed");
@@ -200,7 +218,8 @@ fn close<'a>(top: &Dir, manifest: &'a Manifest, mut open: HashMap<&'a str, Dir>)
     top.set_time(TIME)
 }
 
-enum Linked {
+/// Why a blob is not linked.
+pub(super) enum Linked {
     Io(io::Error),
     Missing(String),
 }
@@ -211,7 +230,8 @@ impl From<io::Error> for Linked {
     }
 }
 
-fn link_blob(
+/// Links a blob as `last` in `dir`, or copies it where it has all the links that the file system gives.
+pub(super) fn link_blob(
     dir: &Dir,
     last: &str,
     blobs: &Blobs,
@@ -235,7 +255,10 @@ fn link_blob(
 fn copy_blob(dir: &Dir, last: &str, from: &File, exec: bool) -> io::Result<()> {
     let mode = if exec { 0o555 } else { 0o444 };
     let mut to = dir.create_new(last, mode)?;
-    io::copy(&mut &*from, &mut to)?;
+    // Sharing the data where the file system can; the inode is another one all the same.
+    if rustix::fs::ioctl_ficlone(&to, from).is_err() {
+        io::copy(&mut &*from, &mut to)?;
+    }
     to.set_permissions(std::fs::Permissions::from_mode(mode))?;
     rustix::fs::futimens(&to, &crate::fs::dir::times(TIME))?;
     to.sync_data()

@@ -163,7 +163,7 @@ fn a_known_archive_is_recognised_and_mended_when_a_blob_is_gone() {
     assert_eq!(found, Some(first.digest.clone()));
     let blob = Digest::of(b"small").hex();
     std::fs::remove_file(place.temp.path().join("builds/blobs").join(&blob[..2]).join(&blob)).unwrap();
-    assert_eq!(place.builds.verify().unwrap().len(), 3, "three paths of the build have it");
+    assert_eq!(place.builds.verify().unwrap().len(), 1, "three paths of the build have it, it is said once");
     let third = place.add("c.tgz", &bytes).unwrap();
     assert_eq!((third.digest, third.known, third.new_bytes), (first.digest, false, 5));
     assert_clean(&place.builds);

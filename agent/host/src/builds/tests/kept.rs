@@ -151,7 +151,10 @@ fn damage_is_found_where_it_is() {
     });
     let mut details: Vec<&str> = found.iter().map(|d| d.detail.as_str()).collect();
     details.sort_unstable();
-    assert_eq!(details, ["it is missing", "it should not be there", "the link points elsewhere"]);
+    assert_eq!(
+        details,
+        ["it is missing", "it should not be there", "its mode is 755", "the link points elsewhere"]
+    );
     let found = damage(&|root, tree| {
         let hex = tree.hex();
         std::fs::remove_file(root.join(format!("blobs/{}/{hex}", &hex[..2]))).unwrap();

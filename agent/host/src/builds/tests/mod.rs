@@ -1,10 +1,14 @@
 //! Builds as their callers see them: real archives, real folders, a real disk.
 
 mod archives;
+mod collected;
 mod hostile;
 mod kept;
+mod repaired;
 mod room;
+mod unsettled;
 
+use std::collections::HashSet;
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -32,7 +36,9 @@ impl Place {
 
     pub(super) fn add(&self, name: &str, bytes: &[u8]) -> Result<Ingested, BuildError> {
         let path = self.write(name, bytes);
-        self.builds.ingest(Source::File(&path), &())
+        let ingested = self.builds.ingest(Source::File(&path), &())?;
+        self.builds.settle(&ingested.digest)?;
+        Ok(ingested)
     }
 
     pub(super) fn record(&self, ingested: &Ingested) {
@@ -50,6 +56,8 @@ impl Place {
 
     /// The files below the builds' folder, by their paths there.
     pub(super) fn left(&self) -> Vec<String> {
+        // What is not durable yet has a folder below `incoming/` for a moment.
+        let _ = self.builds.settle(&Digest::of(b"any"));
         let root = self.temp.path().join("builds");
         files_below(&root).into_iter().map(|p| p.strip_prefix(&root).unwrap().display().to_string()).collect()
     }
