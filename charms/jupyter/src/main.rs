@@ -16,7 +16,7 @@ fn main() -> ExitCode {
         plan: plan::plan,
         // Facts of Python environments are read by the SDK.
         inspect: None,
-        recipe: Some(Recipe { make: recipe::make, versions: recipe::versions }),
+        recipe: Some(Recipe { product: "python", make: recipe::make, versions: recipe::versions }),
         programs: &[("kernel-launch", launch::main), ("url", url::main)],
     })
 }

@@ -65,7 +65,7 @@ fn main() -> ExitCode {
     stoker_charm::main(Charm {
         plan,
         inspect: Some(inspect),
-        recipe: Some(Recipe { make, versions }),
+        recipe: Some(Recipe { product: "echo", make, versions }),
         programs: &[("later", later)],
     })
 }

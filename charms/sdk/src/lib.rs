@@ -70,6 +70,8 @@ pub struct Charm {
 /// How a charm makes a build by itself.
 #[derive(Debug, Clone, Copy)]
 pub struct Recipe {
+    /// What it makes. Of other products the SDK makes `java`, `python` and `jars`.
+    pub product: &'static str,
     /// Makes the build of a version in a folder (which is made if absent).
     pub make: fn(version: &str, out: &Path, progress: &mut Progress) -> anyhow::Result<()>,
     /// The versions that can be made, newest first.

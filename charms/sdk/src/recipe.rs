@@ -4,6 +4,11 @@
 //! SIGTERM ends the running child's process group (SIGTERM, then SIGKILL), makes [`run`] return an error, and after
 //! a few seconds ends the recipe itself. The waiting is one thread's.
 
+pub mod environment;
+pub(crate) mod java;
+pub(crate) mod libraries;
+pub mod pip;
+
 use std::borrow::BorrowMut;
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};

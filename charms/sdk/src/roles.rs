@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 
-use crate::{Charm, Progress, dispatch, inspect, recipe};
+use crate::{Charm, Progress, Recipe, dispatch, inspect, recipe};
 
 /// The exit status of `inspect` for a tree that is no build of the charm's.
 const NOT_MINE: u8 = 3;
@@ -41,8 +41,29 @@ fn role_of(charm: &Charm, role: &str, rest: &[String]) -> anyhow::Result<ExitCod
     }
 }
 
+/// The recipe of the product that was asked for by `STOKER_PRODUCT`: the charm's own, else the SDK's.
+fn recipe_for(charm: &Charm) -> anyhow::Result<Recipe> {
+    let asked = std::env::var("STOKER_PRODUCT").unwrap_or_default();
+    match (&charm.recipe, asked.as_str()) {
+        (Some(own), product) if product.is_empty() || product == own.product => Ok(*own),
+        (_, "java") => {
+            Ok(Recipe { product: "java", make: recipe::java::make, versions: recipe::java::versions })
+        }
+        (_, "python") => {
+            let none = || Ok(Vec::new());
+            Ok(Recipe { product: "python", make: recipe::environment::from_list, versions: none })
+        }
+        (_, "jars") => {
+            let none = || Ok(Vec::new());
+            Ok(Recipe { product: "jars", make: recipe::libraries::make, versions: none })
+        }
+        (Some(own), other) => bail!("this charm's recipe makes {}, not {other}", own.product),
+        (None, _) => bail!("this charm has no recipe"),
+    }
+}
+
 fn recipe_of(charm: &Charm, words: &[&str]) -> anyhow::Result<ExitCode> {
-    let Some(made) = &charm.recipe else { bail!("this charm has no recipe") };
+    let made = recipe_for(charm)?;
     match words {
         ["make", version, out] => {
             // Before anything else opens files: descriptor 3 must still be what it was at the start.

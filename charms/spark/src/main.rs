@@ -18,7 +18,7 @@ fn main() -> ExitCode {
     stoker_charm::main(Charm {
         plan: plan::plan,
         inspect: Some(inspect::inspect),
-        recipe: Some(Recipe { make: recipe::make, versions: recipe::versions }),
+        recipe: Some(Recipe { product: "spark", make: recipe::make, versions: recipe::versions }),
         programs: programs::ALL,
     })
 }

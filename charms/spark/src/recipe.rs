@@ -8,10 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
-use stoker_charm::recipe::{check_cancelled, output, run_lines};
+use stoker_charm::recipe::check_cancelled;
+use stoker_charm::recipe::pip::{Kind, Pip};
 use stoker_charm::{Progress, recipe};
-
-use crate::align::Version;
 
 /// What the source distribution holds beside Spark: how to install it.
 const LEFT_OUT: [&str; 4] = ["setup.py", "setup.cfg", "MANIFEST.in", "pyspark.egg-info"];
@@ -28,7 +27,7 @@ pub(crate) fn make(version: &str, out: &Path, progress: &mut Progress) -> Result
     progress.step("preparing", 0, 0);
     let pip = Pip::new(&scratch.0.join("venv"))?;
     progress.step("downloading", 0, 0);
-    let archive = pip.download(version, &scratch.0.join("sdist"), progress)?;
+    let archive = pip.download("pyspark", version, Kind::Source, &scratch.0.join("sdist"), progress)?;
     progress.step("unpacking", 0, 0);
     let tree = scratch.0.join("tree");
     fs::create_dir_all(&tree).with_context(|| format!("cannot make `{}`", tree.display()))?;
@@ -43,7 +42,7 @@ pub(crate) fn make(version: &str, out: &Path, progress: &mut Progress) -> Result
 /// The versions that PyPI has, newest first.
 pub(crate) fn versions() -> Result<Vec<String>> {
     let scratch = Scratch::beside(&env::temp_dir().join("stoker-spark-versions"))?;
-    Pip::new(&scratch.0.join("venv"))?.versions()
+    Pip::new(&scratch.0.join("venv"))?.versions("pyspark", Kind::Source)
 }
 
 /// Moves the distribution's parts to where a Spark home has them. Same filesystem, so nothing is copied.
@@ -102,133 +101,9 @@ impl Drop for Scratch {
     }
 }
 
-/// pip in a virtual environment that can build source distributions.
-struct Pip(PathBuf);
-
-impl Pip {
-    fn new(venv: &Path) -> Result<Self> {
-        let python = ["/usr/bin/python3", "python3"]
-            .into_iter()
-            .find(|p| !p.starts_with('/') || Path::new(p).exists());
-        fs::create_dir_all(venv.join("tmp")).with_context(|| format!("cannot make `{}`", venv.display()))?;
-        let mut make = Command::new(python.unwrap_or("python3"));
-        make.args(["-m", "venv"]).arg(venv);
-        recipe::run(make)
-            .context("cannot make a virtual environment (on Debian: apt install python3-venv)")?;
-        let pip = Self(venv.to_path_buf());
-        let mut install = pip.command("install");
-        // A pip that can tell its progress, and what building a distribution's metadata needs.
-        install.args(["--quiet", "--upgrade", "pip>=24.1", "setuptools", "wheel"]);
-        recipe::run(install).context("cannot install pip, setuptools and wheel from the package index")?;
-        Ok(pip)
-    }
-
-    fn command(&self, verb: &str) -> Command {
-        let mut command = Command::new(self.0.join("bin/python"));
-        // What pip leaves behind when it is cancelled goes with the environment.
-        command.env("TMPDIR", self.0.join("tmp"));
-        command.args(["-m", "pip", "--disable-pip-version-check", "--no-input"]).arg(verb);
-        if let Some(cache) = cache() {
-            command.arg("--cache-dir").arg(cache);
-        }
-        command
-    }
-
-    /// The archive of a version.
-    fn download(&self, version: &str, folder: &Path, progress: &mut Progress) -> Result<PathBuf> {
-        let mut download = self.command("download");
-        download.args([
-            "--no-deps",
-            "--no-binary",
-            ":all:",
-            "--no-build-isolation",
-            "--progress-bar",
-            "raw",
-            "--dest",
-        ]);
-        download.arg(folder).arg(format!("pyspark=={version}"));
-        let done = run_lines(download, |line| {
-            if let Some((done, total)) = raw_progress(line) {
-                progress.step("downloading", done, total);
-            }
-        });
-        if let Err(failed) = done {
-            check_cancelled()?;
-            let known = self.versions().unwrap_or_default();
-            if !known.is_empty() && !known.iter().any(|known| known == version) {
-                bail!(
-                    "cannot find Spark {version} on the package index; there are {}",
-                    near(version, &known).join(", ")
-                );
-            }
-            return Err(failed)
-                .with_context(|| format!("cannot download the source distribution of pyspark {version}"));
-        }
-        let found = fs::read_dir(folder).with_context(|| format!("cannot read `{}`", folder.display()))?;
-        let archive = found
-            .flatten()
-            .map(|entry| entry.path())
-            .find(|path| path.to_string_lossy().ends_with(".tar.gz"));
-        archive.with_context(|| {
-            format!("cannot find the archive of pyspark {version} among what pip downloaded")
-        })
-    }
-
-    fn versions(&self) -> Result<Vec<String>> {
-        let mut ask = self.command("index");
-        ask.args(["versions", "pyspark", "--no-binary", ":all:"]);
-        let said = output(ask).context("cannot ask the package index for versions of pyspark")?;
-        let known = said.lines().find_map(|line| line.strip_prefix("Available versions:"));
-        let known = known.context("cannot read what pip says of the versions of pyspark")?;
-        Ok(known.split(',').map(|version| version.trim().to_owned()).collect())
-    }
-}
-
-/// Where downloads are kept: below `STOKER_CACHE`, else pip's own place, which needs a home.
-fn cache() -> Option<PathBuf> {
-    env::var_os("STOKER_CACHE").filter(|dir| !dir.is_empty()).map(|dir| PathBuf::from(dir).join("pip"))
-}
-
-/// `Progress 123 of 456`, as pip's raw progress bar says it.
-fn raw_progress(line: &str) -> Option<(u64, u64)> {
-    let (done, total) = line.trim().strip_prefix("Progress ")?.split_once(" of ")?;
-    Some((done.parse().ok()?, total.parse().ok()?))
-}
-
-/// The versions nearest to one that does not exist: of its minor line, else of its major, else the newest.
-fn near(version: &str, known: &[String]) -> Vec<String> {
-    let wanted = Version::read(version);
-    let matching = |fits: &dyn Fn(&Version, &Version) -> bool| -> Vec<String> {
-        let Some(wanted) = &wanted else { return Vec::new() };
-        known.iter().filter(|k| Version::read(k).is_some_and(|k| fits(&k, wanted))).take(8).cloned().collect()
-    };
-    let line = matching(&|k, w| (k.major, k.minor) == (w.major, w.minor));
-    let major = matching(&|k, w| k.major == w.major);
-    [line, major]
-        .into_iter()
-        .find(|found| !found.is_empty())
-        .unwrap_or_else(|| known.iter().take(8).cloned().collect())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_versions_near_a_missing_one() {
-        let known: Vec<String> = ["4.0.1", "4.0.0", "3.5.9", "3.5.8", "3.4.4"].map(ToOwned::to_owned).into();
-        assert_eq!(near("3.5.77", &known), ["3.5.9", "3.5.8"]);
-        assert_eq!(near("3.9.0", &known), ["3.5.9", "3.5.8", "3.4.4"]);
-        assert_eq!(near("new", &known).len(), 5);
-    }
-
-    #[test]
-    fn reads_pips_progress() {
-        assert_eq!(raw_progress("Progress 100 of 316840219"), Some((100, 316_840_219)));
-        for other in ["Collecting pyspark==3.5.9", "Progress", "Progress x of y"] {
-            assert_eq!(raw_progress(other), None, "{other}");
-        }
-    }
 
     #[test]
     fn lays_out_a_spark_home() {

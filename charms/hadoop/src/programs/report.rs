@@ -41,11 +41,16 @@ fn report(info: &Value, system: &Value, status: &Value) -> Map<String, Value> {
         ("version", info["SoftwareVersion"].clone()),
         ("cluster-id", info["ClusterId"].clone()),
         ("state", status["State"].clone()),
-        ("safemode", info["Safemode"].clone()),
+        (
+            "safemode",
+            info["Safemode"]
+                .as_str()
+                .map_or(Value::Null, |text| if text.is_empty() { "off".into() } else { text.into() }),
+        ),
         ("capacity", info["Total"].clone()),
         ("used", info["Used"].clone()),
         ("free", info["Free"].clone()),
-        ("files", info["TotalFiles"].clone()),
+        ("files", system["FilesTotal"].clone()),
         ("blocks", info["TotalBlocks"].clone()),
         ("missing-blocks", info["NumberOfMissingBlocks"].clone()),
         ("under-replicated", system["UnderReplicatedBlocks"].clone()),
