@@ -30,14 +30,14 @@ fn render(resources: &[ResourceDoc], details: bool) -> String {
     let mut table =
         Table::new(&["Resource", "Revision", "Version", "2Product", "3Build", "4Source", "1Summary"]);
     for each in resources {
-        let newest = each.revisions.first();
+        let current = each.revisions.iter().find(|revision| revision.revision == each.revision);
         table.row([
             each.name.clone(),
             revision(each.revision),
             if each.version.is_empty() { "-".to_owned() } else { each.version.clone() },
             each.product.clone(),
-            newest.map_or_else(|| "-".to_owned(), |newest| short(&newest.build)),
-            newest.map_or_else(String::new, |newest| newest.source.clone()),
+            current.map_or_else(|| "-".to_owned(), |current| short(&current.build)),
+            current.map_or_else(String::new, |current| current.source.clone()),
             if each.required && each.revision == 0 {
                 "required: attach it".into()
             } else {
@@ -99,17 +99,28 @@ mod tests {
             product: "server".into(),
             revision: 2,
             version: "1.2".into(),
-            revisions: vec![RevisionDoc {
-                revision: 2,
-                build: format!("b3:{}", "ab".repeat(32)),
-                facts: serde_json::json!({"version": "1.2"}),
-                ..RevisionDoc::default()
-            }],
+            revisions: vec![
+                RevisionDoc {
+                    revision: 3,
+                    build: format!("b3:{}", "cd".repeat(32)),
+                    ..RevisionDoc::default()
+                },
+                RevisionDoc {
+                    revision: 2,
+                    build: format!("b3:{}", "ab".repeat(32)),
+                    facts: serde_json::json!({"version": "1.2"}),
+                    ..RevisionDoc::default()
+                },
+            ],
             units: BTreeMap::from([("web/0".to_owned(), 1)]),
             ..ResourceDoc::default()
         };
         let text = render(&[resource], true);
         assert!(text.contains("abababababab") && !text.contains("ababababababab"), "{text}");
+        assert!(
+            !text.split("\n\n").next().unwrap().contains("cdcd"),
+            "a newer revision is not what is used: {text}"
+        );
         assert!(
             text.contains("Unit   Resource  Revision  Expected\nweb/0  server    1         2\n"),
             "{text}"
