@@ -282,7 +282,7 @@ impl<'a> Staging<'a> {
     }
 
     /// Whether the blob is there already or staged here.
-    fn known(&self, blob: &Digest, exec: bool) -> Result<bool, BuildError> {
+    pub(super) fn known(&self, blob: &Digest, exec: bool) -> Result<bool, BuildError> {
         // First, so that a collection that goes on leaves it if it is there.
         if let Some(lease) = &self.lease {
             lease.blob(blob);

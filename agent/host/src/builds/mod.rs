@@ -28,6 +28,7 @@ mod repair;
 mod tar;
 #[cfg(test)]
 mod tests;
+pub mod transfer;
 mod tree;
 mod usage;
 mod verify;
