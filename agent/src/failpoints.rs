@@ -16,6 +16,8 @@ pub(crate) const ALL: &[&str] = &[
     "agent.build.before-record",
     "agent.build.ingested",
     "agent.build.recorded",
+    "agent.builds.collected",
+    "agent.builds.verified",
     "agent.change.inputs",
     "agent.charm.taken",
     "agent.config.before-commit",

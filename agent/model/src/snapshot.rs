@@ -112,6 +112,15 @@ impl Snapshot {
         self.releases.get(&(unit.id.app.clone(), unit.release))
     }
 
+    /// The builds that the newest release of an application names: its charm's and its resources'.
+    pub fn builds_of(&self, app: &str) -> Vec<crate::ids::Digest> {
+        let Some(release) = self.newest_release(app) else { return Vec::new() };
+        let build = |(resource, n): (&String, &u64)| {
+            Some(self.revisions.get(&(app.to_owned(), resource.clone(), *n))?.build.clone())
+        };
+        release.resources.iter().filter_map(build).chain([release.charm.clone()]).collect()
+    }
+
     /// The newest release of an application.
     pub fn newest_release(&self, app: &str) -> Option<&Arc<Release>> {
         let n = self.apps.get(app)?.release;

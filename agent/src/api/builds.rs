@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 
 use super::extract::{Json, Path};
 use super::stream;
+use super::stock::{BuildsUsage, CollectBuilds, CollectedBuilds, VerifyBuilds};
 use super::types::{AddBuild, Build, Progress};
 use crate::core::Core;
 use crate::problem::Problem;
@@ -33,6 +34,26 @@ pub(super) async fn add(
 ) -> Result<Response, Problem> {
     let work = |progress| async move { core.add_build(add, &progress).await };
     stream::run(&headers, work, Progress::Done).await
+}
+
+pub(super) async fn usage(State(core): State<Arc<Core>>) -> Result<Answer<BuildsUsage>, Problem> {
+    Ok(Answer(core.builds_usage().await?))
+}
+
+pub(super) async fn collect(
+    State(core): State<Arc<Core>>,
+    Json(asked): Json<CollectBuilds>,
+) -> Result<Answer<CollectedBuilds>, Problem> {
+    Ok(Answer(core.collect_builds(asked).await?))
+}
+
+pub(super) async fn verify(
+    State(core): State<Arc<Core>>,
+    headers: HeaderMap,
+    Json(asked): Json<VerifyBuilds>,
+) -> Result<Response, Problem> {
+    let work = |progress| async move { core.verify_builds(asked, &progress).await };
+    stream::run(&headers, work, Progress::Verified).await
 }
 
 pub(super) async fn inspect(

@@ -16,6 +16,7 @@ pub(crate) mod openapi;
 mod routes;
 pub(crate) mod server;
 mod status;
+pub(crate) mod stock;
 mod stream;
 pub(crate) mod types;
 mod units;

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use utoipa::OpenApi;
 
 use super::routes::{Answer, Route, table};
-use super::types;
+use super::{stock, types};
 
 #[derive(OpenApi)]
 #[openapi(components(schemas(
@@ -20,6 +20,14 @@ use super::types;
     types::Build,
     types::Progress,
     types::AddBuild,
+    stock::BuildsUsage,
+    stock::CollectBuilds,
+    stock::CollectedBuilds,
+    stock::GoneBuild,
+    stock::KeptBuild,
+    stock::VerifyBuilds,
+    stock::VerifiedBuilds,
+    stock::BuildDamage,
     types::ReleaseDoc,
     types::ResourceDoc,
     types::RevisionDoc,

@@ -309,6 +309,15 @@ pub(crate) struct Build {
     pub seconds: Option<f64>,
     /// When it was added, RFC 3339.
     pub added: String,
+    /// Bytes on the disk of files that no other build has: what its removal frees.
+    #[serde(default)]
+    pub unique_bytes: u64,
+    /// Bytes on the disk of files that other builds have too.
+    #[serde(default)]
+    pub shared_bytes: u64,
+    /// Files of it are missing: `stoker builds verify --repair`.
+    #[serde(default)]
+    pub damaged: bool,
     /// Applications and resources that refer to it, `APP/RESOURCE@REVISION`.
     pub used_by: Vec<String>,
 }
@@ -328,6 +337,8 @@ pub(crate) enum Progress {
     },
     /// The build.
     Done(Box<Build>),
+    /// What a verification found.
+    Verified(Box<super::stock::VerifiedBuilds>),
     /// The answer of a write that had to make a build first.
     Reply(Box<WriteReply>),
     /// It failed.

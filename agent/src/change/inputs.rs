@@ -7,6 +7,7 @@ use std::path::Path;
 use serde_json::Value;
 use stoker_host::fs::failpoint::hit;
 use stoker_model::charm::ParamType;
+use stoker_model::ids::Digest;
 
 use crate::api::types::Write;
 use crate::core::{Core, LoadedCharm, MadeBuild, ProgressSink};
@@ -25,6 +26,14 @@ pub(super) struct Inputs {
     pub new_bytes: u64,
     /// The verb works on the disk alone.
     pub destroys: bool,
+}
+
+impl Inputs {
+    /// The builds that the change will refer to.
+    pub(super) fn builds(&self) -> Vec<Digest> {
+        let charm = self.charm.iter().map(|charm| charm.digest.clone());
+        charm.chain(self.resources.values().map(|made| made.digest.clone())).collect()
+    }
 }
 
 impl Core {

@@ -30,11 +30,17 @@ impl Core {
         progress: &ProgressSink,
     ) -> Result<WriteReply, Problem> {
         Self::check_model(model)?;
+        // What is made or found for it is not collected before something refers to it.
+        let _hold = self.builds.hold("a change");
         let inputs = self.inputs(&request.what, progress).await?;
+        self.check_builds(inputs.builds()).await?;
         hit("agent.change.inputs");
         let _turn = self.turn().await;
         let mut draft = Draft::new(&self.snapshot(), &request, caller)?;
         let says = apply(self, &mut draft, &request.what, &inputs)?;
+        if let Write::Rollback { app, .. } = &request.what {
+            self.check_builds(draft.snapshot.builds_of(app)).await?;
+        }
         let mut reply = WriteReply {
             changed: draft.changes_anything() || inputs.destroys,
             says,

@@ -1,5 +1,8 @@
 //! `stoker builds`.
 
+mod gc;
+mod verify;
+
 use std::fmt::Write as _;
 
 use clap::Subcommand;
@@ -9,15 +12,17 @@ use super::progress::Shown;
 use super::resources::short;
 use super::table::{Table, terminal_width};
 use super::{Context, End, follow, source};
+use crate::api::stock::{BuildsUsage, VerifyBuilds};
 use crate::api::types::{AddBuild, Build, Progress};
 use crate::cli::client::Client;
 use crate::problem::{Problem, codes};
 
-/// List, add or show builds
+/// List, add, show, verify or collect builds
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   stoker builds
-  stoker builds add ./server-2.1.tar.gz --format json")]
+  stoker builds add ./server-2.1.tar.gz --format json
+  stoker builds gc")]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     verb: Option<Verb>,
@@ -40,18 +45,57 @@ enum Verb {
         /// Its digest, or the beginning of it
         digest: String,
     },
+    /// Read all that builds are made of, and say what is damaged
+    #[command(after_help = "Examples:
+  stoker builds verify --repair
+  stoker builds verify 4f9c01d2a7b8 --format json")]
+    Verify {
+        /// Only these, by digest or the beginning of it
+        digests: Vec<String>,
+        /// Put aside what is damaged, and take it again from where it came from
+        #[arg(long)]
+        repair: bool,
+    },
+    /// Say which builds nothing refers to, and what their removal would free
+    #[command(after_help = "Examples:
+  stoker builds gc
+  stoker builds gc --yes")]
+    Gc {
+        /// Remove them
+        #[arg(short, long, alias = "apply")]
+        yes: bool,
+    },
+    /// Remove a build that nothing refers to
+    Remove {
+        /// Its digest, or the beginning of it
+        digest: String,
+        /// Only say what would be freed
+        #[arg(long)]
+        preview: bool,
+    },
 }
 
 pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<(), End> {
     match arguments.verb {
         None | Some(Verb::List) => {
-            let builds: Vec<Build> = context.client()?.get(Client::root(&["builds"])).await?;
-            context.out.show(&builds, |builds| table(builds))
+            let client = context.client()?;
+            let builds: Vec<Build> = client.get(Client::root(&["builds"])).await?;
+            context.out.show(&builds, |builds| table(builds))?;
+            if context.out.is_text() {
+                let usage: BuildsUsage = client.get(Client::root(&["builds", "usage"])).await?;
+                context.out.talk(&total(&usage));
+            }
+            Ok(())
         }
         Some(Verb::Show { digest }) => {
             let build: Build = context.client()?.get(Client::root(&["builds", &digest])).await?;
             context.out.show(&build, text)
         }
+        Some(Verb::Verify { digests, repair }) => {
+            verify::run(context, VerifyBuilds { only: digests, repair }).await
+        }
+        Some(Verb::Gc { yes }) => gc::run(context, yes, None).await,
+        Some(Verb::Remove { digest, preview }) => gc::run(context, !preview, Some(digest)).await,
         Some(Verb::Add { source: from, charm }) => {
             let charm = charm.as_deref().map(source::charm).transpose()?;
             let build = add(context, AddBuild { source: source::source(&from)?, charm }).await?;
@@ -70,7 +114,7 @@ async fn add(context: &Context, add: AddBuild) -> Result<Build, Problem> {
                 Progress::Step { step, done, total } => shown.step(&step, done, total),
                 Progress::Done(build) => return Ok(*build),
                 Progress::Problem(problem) => return Err(*problem),
-                Progress::Reply(_) => {}
+                Progress::Reply(_) | Progress::Verified(_) => {}
             }
         }
         Err(Problem::new(codes::UNREACHABLE, "the agent went away before it answered").fix("stoker builds"))
@@ -88,7 +132,7 @@ fn fact(build: &Build, name: &str) -> String {
 
 fn table(builds: &[Build]) -> String {
     let mut table =
-        Table::new(&["Digest", "Product", "Version", "1Files", "2Size", "3Added", "Used by", "4Source"]);
+        Table::new(&["Digest", "Product", "Version", "1Files", "Size", "Unique", "2Shared", "3Added", "Used by", "4Source"]);
     for build in builds {
         table.row([
             short(&build.digest),
@@ -96,12 +140,24 @@ fn table(builds: &[Build]) -> String {
             fact(build, "version"),
             build.files.to_string(),
             bytes(build.bytes),
+            if build.damaged { "damaged".to_owned() } else { bytes(build.unique_bytes) },
+            bytes(build.shared_bytes),
             build.added.clone(),
             build.used_by.join(" "),
             build.source.clone(),
         ]);
     }
     if table.is_empty() { "there are no builds\n".to_owned() } else { table.render(terminal_width()) }
+}
+
+/// What is on the disk in all; said to people beside the table.
+fn total(usage: &BuildsUsage) -> String {
+    format!(
+        "on disk {} in all, what is shared counted once: {} files, {} trees",
+        bytes(usage.disk_bytes),
+        usage.blobs,
+        usage.trees
+    )
 }
 
 fn text(build: &Build) -> String {
@@ -117,6 +173,10 @@ fn text(build: &Build) -> String {
     }
     if let Some(seconds) = build.seconds {
         lines.push(("seconds", format!("{seconds:.1}")));
+    }
+    lines.push(("on disk", format!("{} alone, {} shared", bytes(build.unique_bytes), bytes(build.shared_bytes))));
+    if build.damaged {
+        lines.push(("damaged", "files are missing: stoker builds verify --repair".to_owned()));
     }
     lines.push(("source", build.source.clone()));
     if !build.added.is_empty() {

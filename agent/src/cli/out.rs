@@ -57,6 +57,11 @@ impl Out {
         io::stdin().is_terminal() && io::stderr().is_terminal()
     }
 
+    /// Whether the payload is for people, not a document.
+    pub(crate) fn is_text(self) -> bool {
+        self.format == Format::Tabular
+    }
+
     /// The payload: the document as it is, or `text` of it for people.
     pub(crate) fn show<T: Serialize>(self, document: &T, text: impl FnOnce(&T) -> String) -> Result<(), End> {
         match self.format {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use stoker_host::builds::{Archive, BuildError, Builds, Ingested, Layout, Record, Source};
+use stoker_host::builds::{Archive, BuildError, Builds, Ingested, Layout, Record, Share, Source};
 use stoker_host::exec::{self, Exec, Sandbox};
 use stoker_host::fs::failpoint::hit;
 use stoker_model::ids::Digest;
@@ -47,7 +47,7 @@ struct Workshop {
     user: Option<String>,
 }
 
-struct Steps(ProgressSink, &'static str);
+pub(super) struct Steps(pub(super) ProgressSink, pub(super) &'static str);
 
 impl stoker_host::builds::Progress for Steps {
     fn step(&self, done: u64, total: Option<u64>) {
@@ -61,7 +61,7 @@ impl stoker_host::builds::Progress for Steps {
 }
 
 /// What a build's error is to a user.
-fn refused(error: &BuildError) -> Problem {
+pub(super) fn refused(error: &BuildError) -> Problem {
     let code = match error {
         BuildError::NoSpace { .. } => codes::NO_SPACE,
         BuildError::Unknown(_) => codes::NOT_FOUND,
@@ -70,7 +70,7 @@ fn refused(error: &BuildError) -> Problem {
     Problem::new(code, chain(error))
 }
 
-fn layouts(charm: &LoadedCharm) -> Vec<Layout> {
+pub(super) fn layouts(charm: &LoadedCharm) -> Vec<Layout> {
     let layout = |l: &stoker_model::charm::Layout| Layout {
         when: l.when.clone(),
         moves: l.moves.clone(),
@@ -207,7 +207,7 @@ impl Core {
         Ok(made)
     }
 
-    async fn make_build(
+    pub(super) async fn make_build(
         &self,
         source: &str,
         charms: &[LoadedCharm],
@@ -251,7 +251,7 @@ impl Core {
     }
 
     /// A build's record by digest; the prefix `b3:` and the end of the digits may be left out.
-    fn find_record(&self, text: &str) -> Result<Record, Problem> {
+    pub(super) fn find_record(&self, text: &str) -> Result<Record, Problem> {
         let digits = text.strip_prefix("b3:").unwrap_or(text);
         let records = self.builds.records().map_err(|e| refused(&e))?;
         let mut fits: Vec<Record> =
@@ -369,6 +369,9 @@ impl Core {
         });
         // The client that asked is gone: the recipe is cancelled by dropping its run, which ends its group.
         let output = tokio::select! {
+            damaged: share.as_ref().is_none_or(|share| share.missing > 0),
+            unique_bytes: share.as_ref().map_or(0, |share| share.unique),
+            shared_bytes: share.map_or(0, |share| share.shared),
             output = run => output.map_err(|e| Problem::internal("cannot run the recipe", &e)),
             () = progress.closed() => Err(wrong("cancelled")),
         };
@@ -445,15 +448,23 @@ impl Core {
     /// All builds of this host.
     pub(crate) fn builds(&self) -> Result<Vec<Build>, Problem> {
         let records = self.builds.records().map_err(|e| refused(&e))?;
-        Ok(records.into_iter().map(|record| self.build_document(record)).collect())
+        let shares = self.builds.shares().map_err(|e| refused(&e))?;
+        let document = |record: Record| {
+            let share = shares.get(&record.digest).cloned();
+            self.build_document(record, share)
+        };
+        Ok(records.into_iter().map(document).collect())
     }
 
     /// One build.
     pub(crate) fn build(&self, digest: &str) -> Result<Build, Problem> {
-        Ok(self.build_document(self.find_record(digest)?))
+        let record = self.find_record(digest)?;
+        let share = self.builds.shares().map_err(|e| refused(&e))?.remove(&record.digest);
+        Ok(self.build_document(record, share))
     }
 
-    fn build_document(&self, record: Record) -> Build {
+    /// A build as it is shown; `share` is what it takes on the disk, absent where its manifest is damaged.
+    fn build_document(&self, record: Record, share: Option<Share>) -> Build {
         let snapshot = self.snapshot();
         let users = snapshot.revisions.iter().filter(|(_, revision)| revision.build == record.digest);
         Build {

@@ -5,9 +5,11 @@
 
 mod builds;
 mod charms;
+mod check;
 mod documents;
 mod logs;
 mod mirror;
+mod room;
 mod run;
 mod seal;
 mod seen;

@@ -141,6 +141,7 @@ async fn open(paths: Paths, settings: Settings) -> Result<Core, Problem> {
     let builds = Builds::open(&paths.builds)
         .map_err(|e| Problem::new(codes::FOLDER, "cannot open the builds").evidence(chain(&e)))?
         .with_limits(limits);
+    Core::mend_lost(&builds).map_err(|e| Problem::internal("cannot repair what an unclean stop left", &e))?;
     let user = if users::can_switch() {
         let account = users::ensure_system_user(CHARM_USER, Path::new("/nonexistent"))
             .await

@@ -55,6 +55,7 @@ codes! {
     DEFERRED = "ST0023", http 409, exit 8, "The change is committed, but a move waits for busy services, so that running work is not disturbed. It moves when they are idle; `stoker rollout APP now` moves at once.";
     BLOCKED = "ST0024", http 409, exit 1, "The change settled, but a unit is blocked: a person must do something. `stoker why UNIT` says what.";
     UNIT_ERROR = "ST0025", http 409, exit 1, "A unit is in error: something of it fails. `stoker why UNIT` shows the evidence.";
+    DAMAGED = "ST0030", http 409, exit 1, "A build on the disk is not what its digest says: a file of it was changed, cut off or is gone. What runs is left alone. `stoker builds verify --repair` puts damaged files aside and takes them again from the archive, folder or recipe that the build came from, and names what helps where it cannot.";
     SERVICE_FAILED = "ST0301", http 409, exit 1, "A service of the unit ended and its restart policy gives up on it. `stoker why UNIT` shows how it ended and the end of its log; `stoker restart UNIT/SERVICE` starts it again.";
     TASK_FAILED = "ST0302", http 409, exit 1, "A task of the unit's plan failed for good, after the tries it has. `stoker why UNIT` shows the end of its log. When the cause is gone, `stoker restart UNIT/TASK` runs it again.";
     SUPERVISOR = "ST0303", http 409, exit 1, "A service could not be started, stopped or asked. The message says what the keeper of the service said. It is tried again by itself.";

@@ -54,6 +54,7 @@ pub(crate) struct Probe {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Gc {
     pub keep_releases: Option<u32>,
+    pub keep_unused: Option<String>,
 }
 
 /// `[limits]`.

@@ -25,7 +25,7 @@ impl Fragment {
             recipes: over!(self.recipes, later.recipes, Recipes { env }),
             charm: over!(self.charm, later.charm, Charm { timeout }),
             probe: over!(self.probe, later.probe, Probe { interval }),
-            gc: over!(self.gc, later.gc, Gc { keep_releases }),
+            gc: over!(self.gc, later.gc, Gc { keep_releases, keep_unused }),
             limits: over!(self.limits, later.limits, Limits { archive_entries, archive_size, file_size }),
             log: over!(self.log, later.log, Log { level }),
         }

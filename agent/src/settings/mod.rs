@@ -34,6 +34,8 @@ pub(crate) struct Settings {
     pub probe_interval: Duration,
     /// Releases per application that are kept.
     pub keep_releases: u32,
+    /// How long a build that nothing refers to is kept after it was added.
+    pub keep_unused: Duration,
     /// Limits of what is ingested.
     pub limits: Limits,
     /// `error`, `warn`, `info`, `debug` or `trace`.
@@ -61,6 +63,7 @@ impl Default for Settings {
             charm_timeout: Duration::from_secs(30),
             probe_interval: Duration::from_mins(1),
             keep_releases: 10,
+            keep_unused: Duration::from_hours(1),
             limits: Limits { entries: 1_000_000, bytes: 64 << 30, file_bytes: 16 << 30 },
             log_level: tracing::Level::INFO,
         }
@@ -139,6 +142,9 @@ impl Settings {
                 ));
             }
             settings.keep_releases = keep;
+        }
+        if let Some(text) = fragment.gc.as_ref().and_then(|gc| gc.keep_unused.as_deref()) {
+            settings.keep_unused = duration("gc.keep-unused", text, Duration::ZERO)?;
         }
         if let Some(limits) = &fragment.limits {
             settings.limits.entries = limits.archive_entries.unwrap_or(settings.limits.entries);
@@ -252,6 +258,7 @@ mod tests {
             ("[charm]\ntimeout = '1ms'", "charm.timeout"),
             ("[probe]\ninterval = '0s'", "probe.interval"),
             ("[gc]\nkeep-releases = 1", "gc.keep-releases"),
+            ("[gc]\nkeep-unused = 'soon'", "gc.keep-unused"),
             ("[limits]\nfile-size = 'big'", "limits.file-size"),
             ("[log]\nlevel = 'loud'", "log.level"),
         ] {

@@ -77,7 +77,10 @@ impl Worker {
 
     async fn bind_tree(&mut self, name: &str, tree: &Tree) -> Result<(Digest, String), Trouble> {
         let spec = serde_json::to_string(tree).map_err(|e| Trouble::from_error("ST0332", &e))?;
-        if let Some(known) = self.trees.get(&spec) {
+        // One that was linked in an earlier pass may have been collected since.
+        if let Some(known) = self.trees.get(&spec)
+            && self.core.builds.reuse_tree(&known.0)
+        {
             return Ok(known.clone());
         }
         let builds = Arc::clone(&self.core.builds);

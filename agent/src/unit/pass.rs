@@ -37,6 +37,8 @@ pub(super) struct View {
 impl Worker {
     /// One pass.
     pub(super) async fn pass(&mut self) -> Pass {
+        // Trees that are linked in this pass stay until the journal or a service refers to them.
+        let _hold = self.core.builds.hold("a pass of a unit");
         let snapshot = self.core.snapshot();
         let revision = snapshot.revision;
         let Some(unit) = snapshot.units.get(&self.id).cloned() else {

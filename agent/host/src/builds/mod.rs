@@ -451,6 +451,12 @@ impl Builds {
         self.link(digest, &self.manifest(digest)?)
     }
 
+    /// Whether a tree that was linked is still there; it stays as long as there is a [`Hold`].
+    pub fn reuse_tree(&self, digest: &Digest) -> bool {
+        self.mark_used(digest);
+        self.trees.is_checked(digest).unwrap_or(false)
+    }
+
     /// Links a tree, or holds the one that is there against its manifest and mends what differs.
     fn link(&self, digest: &Digest, manifest: &Manifest) -> Result<PathBuf, BuildError> {
         let path = self.trees.link(digest, manifest, &self.blobs)?;
@@ -535,6 +541,14 @@ impl Builds {
         roots: impl FnOnce() -> Result<Roots, E>,
     ) -> Result<Collected, E> {
         gc::collect(self, what, roots)
+    }
+
+    /// Builds with a record of which something is missing.
+    pub fn broken(&self) -> Result<Vec<Digest>, BuildError> {
+        let shares = self.shares()?;
+        let mut broken = self.records.digests()?;
+        broken.retain(|digest| shares.get(digest).is_none_or(|share| share.missing > 0));
+        Ok(broken)
     }
 
     fn alone(&self) -> std::sync::MutexGuard<'_, ()> {
