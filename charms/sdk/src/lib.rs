@@ -2,8 +2,8 @@
 //!
 //! A charm is one executable: [`main`] takes its role from the first argument (`dispatch`, `inspect`, `recipe`, or
 //! one of the charm's own programs for tasks) and calls the function given for it. Owns the roles' arguments, exit
-//! statuses and messages, and what several charms need: reading jars ([`jars`], [`shelf`]), configuration texts ([`site`],
-//! [`overrides`]), plain HTTP for tasks ([`http`]), child processes for recipes ([`recipe`]). It must not decide
+//! statuses and messages, and what several charms need: reading jars ([`jars`], [`shelf`], [`link`]), configuration texts ([`site`],
+//! [`overrides`]), plain HTTP for tasks ([`http`]), an attached Java ([`java`]), child processes for recipes ([`recipe`]). It must not decide
 //! anything that is a charm's to decide. The contract's documents are those of stoker-model, re-exported here.
 //!
 //! ```no_run
@@ -24,6 +24,8 @@ mod dispatch;
 pub mod http;
 mod inspect;
 pub mod jars;
+pub mod link;
+pub mod java;
 pub mod overrides;
 pub mod recipe;
 mod roles;
