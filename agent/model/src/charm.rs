@@ -96,6 +96,8 @@ pub struct Resource {
     pub required: bool,
     /// A SOURCE (`recipe:VERSION`, …) that is attached when the user gives none.
     pub default: Option<String>,
+    /// What the charm's recipe takes after `recipe:` to make it, in words; empty = it makes none.
+    pub recipe: String,
 }
 
 /// How an archive's paths become a tree's.

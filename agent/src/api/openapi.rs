@@ -20,6 +20,7 @@ use super::{stock, types};
     types::Build,
     types::Progress,
     types::AddBuild,
+    types::RecipeDoc,
     stock::BuildsUsage,
     stock::CollectBuilds,
     stock::CollectedBuilds,

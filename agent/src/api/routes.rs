@@ -60,6 +60,8 @@ pub(super) fn table() -> Vec<Route> {
         route("post", "/v1/down", Admin, "Stop all services, then end the agent", &[], "", Json, post(version::down)),
         route("get", "/v1/debug-log", Read, "The agent's log", &LOGS[1..], "", Lines, get(logs::debug)),
         route("get", "/v1/charms", Read, "The charms that can be deployed by name", &[], "", Json, get(charms::list)),
+        route("get", "/v1/recipes", Read, "What charms' recipes can make", &[], "", Many("RecipeDoc"), get(charms::recipes)),
+        route("get", "/v1/recipes/{charm}/versions", Read, "The versions that a charm's recipe can make, newest first", &[("resource", "string")], "", Json, get(charms::versions)),
         route("get", "/v1/builds", Read, "All builds", &[], "", Many("Build"), get(builds::list)),
         route("post", "/v1/builds", Write, "Add a build", &[], "AddBuild", Progress("Build"), post(builds::add)),
         route("get", "/v1/builds/{digest}", Read, "One build", &[], "", One("Build"), get(builds::show)),

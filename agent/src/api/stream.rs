@@ -39,8 +39,9 @@ pub(super) fn lines(receiver: mpsc::Receiver<Vec<u8>>) -> Response {
     ([(header::CONTENT_TYPE, JSONL)], body).into_response()
 }
 
-/// Runs `work` apart from the connection, so that a client that goes away interrupts nothing. Answers with lines of
-/// progress that end in `end`'s line or the problem's when the client wants lines, else with the one document.
+/// Runs `work` apart from the connection. Answers with lines of progress that end in `end`'s line or the problem's when
+/// the client wants lines, else with the one document. When a client that reads lines goes away the sink is closed: a
+/// build that is being made is given up, anything else goes on.
 pub(super) async fn run<T, F>(
     headers: &HeaderMap,
     work: impl FnOnce(ProgressSink) -> F,
@@ -62,10 +63,16 @@ where
     }
     let (sender, receiver) = mpsc::channel(64);
     tokio::spawn(async move {
-        // A client that has gone away is drained all the same: the work must not block on it.
-        while let Some(step) = steps.recv().await {
+        loop {
+            let step = tokio::select! {
+                step = steps.recv() => step,
+                () = sender.closed() => None,
+            };
+            let Some(step) = step else { break };
             let _ = sender.send(line(&step)).await;
         }
+        // Nobody blocks on steps that are not read: they are offered, never waited for.
+        drop(steps);
         let last = match joined(task).await {
             Ok(done) => end(Box::new(done)),
             Err(problem) => Progress::Problem(Box::new(problem)),

@@ -349,11 +349,26 @@ pub(crate) enum Progress {
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct AddBuild {
-    /// SOURCE: absolute file, absolute folder, `recipe:VERSION`, `build:DIGEST`.
+    /// SOURCE: absolute file, absolute folder, `recipe:VERSION`, `recipe:` and an absolute path, `build:DIGEST`.
     pub source: String,
     /// The charm whose layouts, inspect and recipe are used; all known ones are tried when absent.
     #[serde(default)]
     pub charm: Option<String>,
+}
+
+/// A resource that a charm's recipe makes. GET `/v1/recipes`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+pub(crate) struct RecipeDoc {
+    /// The charm.
+    pub charm: String,
+    /// Its resource.
+    pub resource: String,
+    /// What is made.
+    pub product: String,
+    /// What is written after `recipe:`, in words.
+    pub takes: String,
+    /// The SOURCE that is used when the user names none; empty = none.
+    pub default: String,
 }
 
 /// A release. GET `/v1/models/{model}/applications/{app}/releases`.

@@ -12,7 +12,7 @@ use crate::api::types::Write;
 pub(crate) struct Arguments {
     /// The application
     app: String,
-    /// NAME=SOURCE: a file, a folder, recipe:VERSION or build:DIGEST
+    /// NAME=SOURCE: a file, a folder, recipe:VERSION, recipe:PATH[@VERSION] or build:DIGEST
     #[arg(value_name = "NAME=SOURCE")]
     resource: String,
     #[command(flatten)]

@@ -120,8 +120,8 @@ async fn add(context: &Context, add: AddBuild) -> Result<Build, Problem> {
         Err(Problem::new(codes::UNREACHABLE, "the agent went away before it answered").fix("stoker builds"))
     };
     follow::interruptible(asked, || {
-        Problem::new(codes::INTERRUPTED, "stopped waiting for the build: the agent goes on with it")
-            .fix("stoker builds")
+        Problem::new(codes::INTERRUPTED, "stopped: the build is given up, and nothing of it is kept")
+            .fix("run the command again; what its recipe has downloaded is still there")
     })
     .await
 }

@@ -27,6 +27,7 @@ mod inspect;
 mod integrate;
 mod kept;
 mod logs;
+mod recipe;
 mod refresh;
 mod releases;
 mod remove_application;

@@ -9,8 +9,18 @@ use serde_json::Value;
 
 use crate::problem::{Problem, codes};
 
-/// A SOURCE as the agent takes it: a file or folder absolute and there, anything else unchanged.
+/// A SOURCE as the agent takes it: a file or folder absolute and there, also after `recipe:`, anything else unchanged.
 pub(super) fn source(text: &str) -> Result<String, Problem> {
+    if let Some(what) = text.strip_prefix("recipe:")
+        && (what.starts_with('.') || what.starts_with('/'))
+    {
+        // What follows the last `@` is a version, unless a path is named so.
+        let (path, version) = match what.rsplit_once('@') {
+            Some((path, version)) if !Path::new(what).exists() => (path, format!("@{version}")),
+            _ => (what, String::new()),
+        };
+        return Ok(format!("recipe:{}{version}", existing(path)?));
+    }
     let other = ["recipe:", "build:", "https:", "http:"].iter().any(|kind| text.starts_with(kind));
     if other { Ok(text.to_owned()) } else { existing(text) }
 }
@@ -108,6 +118,9 @@ mod tests {
         assert_eq!(source("recipe:3.5.9").unwrap(), "recipe:3.5.9");
         assert_eq!(source("build:b3:00").unwrap(), "build:b3:00");
         assert!(source("Cargo.toml").unwrap().ends_with("/agent/Cargo.toml"));
+        assert!(source("recipe:./src@1.0").unwrap().ends_with("/agent/src@1.0"));
+        assert!(source("recipe:./Cargo.toml").unwrap().ends_with("/agent/Cargo.toml"));
+        assert!(source("recipe:./none@1").is_err());
         let missing = source("./no/such.tgz").unwrap_err();
         assert_eq!((missing.exit_code(), missing.code.as_str()), (5, "ST0005"));
         assert_eq!(charm("web").unwrap(), "web");

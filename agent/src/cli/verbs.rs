@@ -15,7 +15,7 @@ Applications   deploy, refresh, config          bring up, renew, set options
                add-unit, remove-unit            more, fewer
                remove-application, kept         the end, and the data that stays
 Builds         attach-resource, resources       give an application its builds
-               builds, inspect                  all builds; what is in one
+               builds, inspect, recipe          all builds; what is in one; what can be made
 Moves          rollout, releases, rollback      how changes go, and back
 Look           status, why, wait                all at a glance, reasons, patience
                show-unit, show-plan             one unit in full
@@ -72,6 +72,7 @@ verbs! {
     Resources in resources,
     Builds in builds,
     Inspect in inspect,
+    Recipe in recipe,
     Rollout in rollout,
     Releases in releases,
     Rollback in rollback,

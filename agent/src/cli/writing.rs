@@ -113,8 +113,8 @@ pub(crate) async fn send(
         }
     };
     let reply = follow::interruptible(asked, || {
-        Problem::new(codes::INTERRUPTED, "stopped waiting for the agent's answer: what it has begun goes on")
-            .fix("stoker status shows what was made of it")
+        let said = "stopped waiting for the agent's answer: a build that was being made is given up, a change that was made goes on";
+        Problem::new(codes::INTERRUPTED, said).fix("stoker status shows what was made of it")
     })
     .await?;
     for warning in &reply.warnings {

@@ -41,7 +41,7 @@ pub(crate) struct MadeBuild {
 }
 
 /// What inspections and ingests need; there with and without an agent.
-struct Workshop {
+pub(super) struct Workshop {
     builds: Arc<Builds>,
     shim: PathBuf,
     user: Option<String>,
@@ -80,7 +80,7 @@ pub(super) fn layouts(charm: &LoadedCharm) -> Vec<Layout> {
 }
 
 impl Workshop {
-    async fn ingest(
+    pub(super) async fn ingest(
         &self,
         path: PathBuf,
         layouts: Vec<Layout>,
@@ -160,7 +160,7 @@ impl Workshop {
 }
 
 /// The last lines of a program's words, safe to print.
-fn tail(bytes: &[u8], lines: usize) -> String {
+pub(super) fn tail(bytes: &[u8], lines: usize) -> String {
     let text = String::from_utf8_lossy(bytes);
     let all: Vec<&str> = text.lines().collect();
     let from = all.len().saturating_sub(lines);
@@ -168,7 +168,7 @@ fn tail(bytes: &[u8], lines: usize) -> String {
 }
 
 impl Core {
-    fn workshop(&self) -> Workshop {
+    pub(super) fn workshop(&self) -> Workshop {
         Workshop {
             builds: Arc::clone(&self.builds),
             shim: self.hooks.shim().to_owned(),
@@ -217,8 +217,8 @@ impl Core {
         if let Some(digest) = source.strip_prefix("build:") {
             return self.known_build(digest, charms, product).await;
         }
-        if let Some(version) = source.strip_prefix("recipe:") {
-            return self.make_recipe(version, charms, product, progress).await;
+        if let Some(what) = source.strip_prefix("recipe:") {
+            return self.make_by_recipe(what, charms, product, progress).await;
         }
         if source.starts_with("https://") || source.starts_with("http://") {
             let title = "cannot add a build from a URL: this source is not supported yet";
@@ -229,7 +229,7 @@ impl Core {
         self.record(taken, source, charms, product).await
     }
 
-    async fn known_build(
+    pub(super) async fn known_build(
         &self,
         text: &str,
         charms: &[LoadedCharm],
@@ -270,7 +270,7 @@ impl Core {
     }
 
     /// Reads facts and writes the build's record.
-    async fn record(
+    pub(super) async fn record(
         &self,
         taken: Ingested,
         source: &str,
@@ -304,113 +304,6 @@ impl Core {
             bytes: taken.bytes,
             new_bytes: taken.new_bytes,
         })
-    }
-
-    /// Runs a charm's recipe; the same version of the same product that was made before is taken again.
-    async fn make_recipe(
-        &self,
-        version: &str,
-        charms: &[LoadedCharm],
-        product: &str,
-        progress: &ProgressSink,
-    ) -> Result<MadeBuild, Problem> {
-        let source = format!("recipe:{version}");
-        let wrong = |why: &str| Problem::new(codes::RECIPE, format!("cannot make `{source}`: {why}"));
-        let odd = |c: char| !c.is_ascii_alphanumeric() && !"._+-".contains(c);
-        if version.is_empty() || version.starts_with('-') || version.contains(odd) {
-            return Err(wrong("that is no version"));
-        }
-        let [charm] = charms else {
-            return Err(wrong("name the charm whose recipe it is")
-                .fix("stoker builds add recipe:VERSION --charm CHARM"));
-        };
-        let made_before = self.builds.records().map_err(|e| refused(&e))?.into_iter().find(|record| {
-            record.source == source
-                && (product == "-" || record.facts.get("product").and_then(Value::as_str) == Some(product))
-        });
-        if let Some(record) = made_before.filter(|_| product != "-") {
-            return self.known_build(&record.digest.to_string(), charms, product).await;
-        }
-        let Some(program) = &charm.description.programs.recipe else {
-            return Err(wrong(&format!("charm {} has no recipe", charm.description.name)));
-        };
-        let cache = self.paths.cache.join("recipes").join(&charm.description.name);
-        let work = self.paths.cache.join("making").join(super::random_id(8)?);
-        let user = Self::system_user(None);
-        let owner = match &user {
-            Some(name) => stoker_host::users::lookup(name).ok().flatten().map(|a| (a.uid, a.gid)),
-            None => None,
-        };
-        for folder in [&cache, &work] {
-            stoker_host::fs::make_folder(folder, 0o755, owner)
-                .map_err(|e| wrong(&format!("cannot make `{}`: {e}", folder.display())))?;
-        }
-        let out = work.join("out");
-        let cmd = Exec {
-            program: charm.folder.join(program),
-            args: vec!["recipe".into(), "make".into(), version.into(), out.display().to_string()],
-            env: self.recipe_env(&cache, &work),
-            cwd: Some(work.clone()),
-            user,
-            deadline: Duration::from_hours(1),
-            output_cap: 64 * 1024,
-            kill_leftovers: true,
-            shim: Some(self.hooks.shim().to_owned()),
-            ..Exec::default()
-        };
-        let sink = progress.clone();
-        let run = exec::run_with_progress(&cmd, move |line| {
-            if let Ok(step) = serde_json::from_str::<Value>(&line) {
-                let text = step.get("step").and_then(Value::as_str).unwrap_or("making").to_owned();
-                let number = |key: &str| step.get(key).and_then(Value::as_u64);
-                let done = number("done").unwrap_or_default();
-                let _ = sink.try_send(Progress::Step { step: text, done, total: number("total") });
-            }
-        });
-        // The client that asked is gone: the recipe is cancelled by dropping its run, which ends its group.
-        let output = tokio::select! {
-            damaged: share.as_ref().is_none_or(|share| share.missing > 0),
-            unique_bytes: share.as_ref().map_or(0, |share| share.unique),
-            shared_bytes: share.map_or(0, |share| share.shared),
-            output = run => output.map_err(|e| Problem::internal("cannot run the recipe", &e)),
-            () = progress.closed() => Err(wrong("cancelled")),
-        };
-        let done = match output {
-            Ok(output) if output.is_success() => {
-                hit("agent.recipe.made");
-                let layouts = layouts(charm);
-                self.workshop().ingest(out, layouts, progress).await
-            }
-            Ok(output) => Err(wrong("the recipe failed").evidence(tail(&output.stderr, 12))),
-            Err(problem) => Err(problem),
-        };
-        hit("agent.recipe.taken");
-        if let Err(error) = stoker_host::fs::remove_tree(&work) {
-            tracing::warn!(%error, folder = %work.display(), "cannot remove what a recipe left");
-        }
-        self.record(done?, &source, charms, product).await
-    }
-
-    fn recipe_env(&self, cache: &Path, work: &Path) -> std::collections::BTreeMap<String, String> {
-        let settings = self.settings();
-        let passes = |name: &str| {
-            settings
-                .recipes_env
-                .iter()
-                .any(|p| p.strip_suffix('*').map_or(p == name, |prefix| name.starts_with(prefix)))
-        };
-        let mut env: std::collections::BTreeMap<String, String> =
-            std::env::vars().filter(|(name, _)| passes(name)).collect();
-        for (key, value) in [
-            ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned()),
-            ("LANG", "C.UTF-8".to_owned()),
-            ("HOME", cache.display().to_string()),
-            ("STOKER_CACHE", cache.display().to_string()),
-            ("TMPDIR", work.display().to_string()),
-        ] {
-            env.insert(key.to_owned(), value);
-        }
-        env
     }
 
     async fn charms_for(&self, charm: Option<&str>) -> Result<Vec<LoadedCharm>, Problem> {

@@ -9,6 +9,7 @@ mod check;
 mod documents;
 mod logs;
 mod mirror;
+mod recipes;
 mod room;
 mod run;
 mod seal;

@@ -20,6 +20,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use stoker_charm::ids::Digest;
+use stoker_charm::java as attached;
 use stoker_charm::observation::{Facts, Java, Life, Observation};
 use stoker_charm::plan::{self, Dir, Plan, Port, Tree};
 use stoker_charm::status::{State, Status};
@@ -50,6 +51,13 @@ pub(crate) struct Scene<'a> {
 
 /// Makes the plan.
 pub(crate) fn plan(seen: &Observation) -> anyhow::Result<Plan> {
+    let mut plan = with(&attached::choose(seen))?;
+    attached::link(seen, &mut plan);
+    Ok(plan)
+}
+
+/// The plan with the Java that there is to choose from.
+fn with(seen: &Observation) -> anyhow::Result<Plan> {
     let mut plan = match Scene::of(seen) {
         Ok(scene) if seen.action.is_some() => return action::plan(&scene),
         Ok(scene) => scene.plan(),
@@ -95,9 +103,11 @@ impl<'a> Scene<'a> {
             ));
         }
         let options = Options::read(seen).map_err(|wrong| Stuck::option(&seen.app, &wrong))?;
+        if let Some(why) = attached::unusable(seen) {
+            return Err(Stuck::blocked(why, format!("stoker attach-resource {} java=recipe:17", seen.app)));
+        }
         let range = java::range(facts);
-        let java =
-            java::choose(&seen.host, range).ok_or_else(|| Stuck::java(facts, range, &seen.host.java))?;
+        let java = java::choose(&seen.host, range).ok_or_else(|| Stuck::java(facts, range, seen))?;
         let cluster = Cluster::of(seen, facts)?;
         let own_volume = options.volumes.iter().any(|volume| volume.path.is_empty())
             || seen.state.unit.contains_key(OWN_VOLUME);

@@ -8,6 +8,7 @@ mod cluster;
 mod defaults;
 mod files;
 mod hdfs;
+mod jars;
 mod notebooks;
 mod python;
 mod services;
@@ -16,6 +17,7 @@ mod stuck;
 use std::collections::BTreeMap;
 
 use anyhow::Result;
+use stoker_charm::java as attached;
 use stoker_charm::observation::{Life, Memory, Observation};
 use stoker_charm::plan::{Dir, Plan, Port, Published, Secret, Tree};
 use stoker_charm::status::{State, Status};
@@ -24,6 +26,7 @@ use self::alignment::Alignment;
 use self::build::Spark;
 use self::cluster::Cluster;
 use self::hdfs::Hdfs;
+use self::jars::Jars;
 use self::notebooks::Notebook;
 use self::python::Python;
 use self::stuck::Stuck;
@@ -45,6 +48,7 @@ struct Scene<'a> {
     hdfs: Option<Hdfs<'a>>,
     alignment: Alignment,
     java: Java,
+    jars: Option<Jars>,
     notebooks: Vec<Notebook<'a>>,
     python: Option<Python>,
 }
@@ -58,6 +62,14 @@ struct Java {
 /// The plan for an observation.
 #[allow(clippy::unnecessary_wraps, reason = "the charm's signature; what stands in the way becomes a status")]
 pub(crate) fn plan(seen: &Observation) -> Result<Plan> {
+    let chosen = attached::choose(seen);
+    let mut plan = with(&chosen);
+    attached::link(seen, &mut plan);
+    Ok(plan)
+}
+
+/// The plan with the Java that there is to choose from.
+fn with(seen: &Observation) -> Plan {
     let mut plan = match Scene::read(seen) {
         Ok(scene) => scene.plan(),
         Err(stuck) => stuck.plan(seen),
@@ -65,7 +77,7 @@ pub(crate) fn plan(seen: &Observation) -> Result<Plan> {
     if let Some(action) = &seen.action {
         plan.action = Some(actions::task(action, seen, &plan));
     }
-    Ok(plan)
+    plan
 }
 
 impl<'a> Scene<'a> {
@@ -80,11 +92,15 @@ impl<'a> Scene<'a> {
         let python = python::choose(seen, &spark, &notebooks);
         let cluster = Cluster::read(seen, &config)?;
         let alignment = alignment::align(seen, &config, &spark, hdfs.as_ref(), python.is_some())?;
+        if let Some(why) = attached::unusable(seen) {
+            return Err(Stuck::blocked(why, format!("stoker attach-resource {} java=recipe:17", seen.app)));
+        }
         let range = spark.java.with_client(&alignment.client_version);
         let java =
             range.pick(&seen.host.java).ok_or_else(|| no_java(seen, &spark, &alignment, &range.words()))?;
         let java = Java { home: java.home.clone(), version: java.version };
-        Ok(Self { seen, config, spark, cluster, hdfs, alignment, java, notebooks, python })
+        let jars = Jars::read(seen, &spark, java.version)?;
+        Ok(Self { seen, config, spark, cluster, hdfs, alignment, java, jars, notebooks, python })
     }
 
     fn plan(&self) -> Plan {
@@ -138,6 +154,9 @@ impl<'a> Scene<'a> {
         let mut trees = self.alignment.trees(&self.spark);
         if let Ok(charm) = self.seen.charm.parse() {
             trees.insert("charm".to_owned(), plain(&charm));
+        }
+        if let Some(jars) = &self.jars {
+            trees.insert(jars::TREE.to_owned(), plain(&jars.build));
         }
         if let Some(resource) = self.seen.resources.get("python") {
             trees.insert("python".to_owned(), plain(&resource.build));
@@ -285,7 +304,12 @@ fn no_java(seen: &Observation, spark: &Spark, alignment: &Alignment, range: &str
             "cannot run Spark {} with Hadoop client {}: it needs Java {range}, {found}",
             spark.version, alignment.client_version
         ),
-        format!("apt install openjdk-{}-jre-headless", spark.java.supported.end()),
+        match attached::attached(seen) {
+            Some(_) => {
+                format!("stoker attach-resource {} java=recipe:{}", seen.app, spark.java.supported.end())
+            }
+            None => format!("apt install openjdk-{}-jre-headless", spark.java.supported.end()),
+        },
     )
 }
 

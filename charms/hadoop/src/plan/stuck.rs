@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use stoker_charm::observation::{Facts, Java, Observation};
+use stoker_charm::java as attached;
+use stoker_charm::observation::{Facts, Observation};
 use stoker_charm::plan::{self, Plan, Published};
 use stoker_charm::status::{State, Status};
 
@@ -32,13 +33,19 @@ impl Stuck {
         Self::blocked(said, format!("stoker config {app} {option}=VALUE"))
     }
 
-    /// No Java of the host runs this Hadoop.
-    pub(super) fn java(facts: &Facts, range: Range, java: &[Java]) -> Self {
+    /// No Java that there is runs this Hadoop.
+    pub(super) fn java(facts: &Facts, range: Range, seen: &Observation) -> Self {
+        let java = &seen.host.java;
         let mut wants = format!("{} or newer", range.least);
         if let Some(most) = range.most {
             wants = format!("{} to {most}", range.least);
         }
         let mut message = format!("Hadoop {} needs Java {wants}", facts.version);
+        if let (Some(_), [java]) = (attached::attached(seen), java.as_slice()) {
+            let _ = write!(message, ", the attached one is {}", java.version);
+            let fix = format!("stoker attach-resource {} java=recipe:{}", seen.app, range.least.max(17));
+            return Self::blocked(message, fix);
+        }
         if java.is_empty() {
             message.push_str(", this host has none");
         } else {

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use stoker_charm::ids::Digest;
+use stoker_charm::java as attached;
 use stoker_charm::observation::{Life, Observation, Relation, ServiceState};
 use stoker_charm::plan::Task;
 use stoker_charm::serde_json::{Value, json};
@@ -89,8 +90,12 @@ fn up(scene: &Scene<'_>) -> Task {
     let namenode: Vec<_> =
         site::files(scene).into_iter().filter(|(name, _)| name.starts_with("namenode/")).collect();
     let with = format!(
-        "{} {} {:?} {:?} {namenode:?}",
-        scene.build, scene.java.home, scene.cluster.id, scene.options.namenode
+        "{} {}{} {:?} {:?} {namenode:?}",
+        scene.build,
+        scene.java.home,
+        attached::attached(scene.seen).map(|java| java.build.to_string()).unwrap_or_default(),
+        scene.cluster.id,
+        scene.options.namenode
     );
     let url = format!("http://{}", scene.cluster.http.as_deref().unwrap_or_default());
     Task {

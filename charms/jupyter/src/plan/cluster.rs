@@ -20,6 +20,10 @@ pub(super) struct Cluster {
     pub(super) hadoop: String,
     /// The Java that executors run on.
     pub(super) java: u32,
+    /// The build of that Java, where it is not the host's.
+    pub(super) java_build: Option<Digest>,
+    /// The jars of all drivers and executors, and their folder in that tree.
+    pub(super) jars: Option<(Digest, String)>,
     /// `secret:ID` of the shared secret, where the cluster authenticates.
     pub(super) auth: Option<String>,
     /// spark-defaults for drivers.
@@ -74,6 +78,10 @@ fn read(relation: &Relation) -> Result<Cluster, Gap> {
         build: build.parse().map_err(|_| wrong("build", format!("`{build}` is no digest")))?,
         hadoop: optional("hadoop").unwrap_or_default().to_owned(),
         java: java.parse().map_err(|_| wrong("java", format!("`{java}` is no version")))?,
+        java_build: optional("java-build").and_then(|digest| digest.parse().ok()),
+        jars: optional("jars")
+            .and_then(|digest| digest.parse().ok())
+            .map(|digest| (digest, optional("jars-folder").unwrap_or_default().to_owned())),
         auth: optional("auth").map(ToOwned::to_owned),
         defaults: json(optional("defaults")).map_err(|why| wrong("defaults", why))?,
         sites: json(optional("config")).map_err(|why| wrong("config", why))?,

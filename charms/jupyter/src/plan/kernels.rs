@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use serde_json::json;
+use stoker_charm::java as attached;
 use stoker_charm::observation::{Java, Observation};
 use stoker_charm::plan::{File, Plan, Secret};
 use stoker_charm::site;
@@ -26,7 +27,10 @@ pub(super) fn offer(
 ) -> Result<(), Status> {
     out.trees.insert("spark".into(), base(&cluster.build));
     linked(seen, cluster, python, out)?;
-    let java = java(seen, cluster)?;
+    let java = java(seen, cluster, out)?;
+    if let Some((build, _)) = &cluster.jars {
+        out.trees.insert("jars".into(), base(build));
+    }
     if let Some(id) = &cluster.auth {
         out.secrets.insert("spark".into(), Secret { from: Some(id.clone()), ..Secret::default() });
     }
@@ -44,7 +48,7 @@ pub(super) fn offer(
         let conf = folder("conf", profile);
         file(out, &format!("{conf}/spark-defaults.conf"), defaults(seen, options, cluster, profile));
         file(out, &format!("{conf}/log4j2.properties"), log4j(&options.log4j));
-        let spec = spec(options, cluster, profile, java, &conf);
+        let spec = spec(options, cluster, profile, &java, &conf);
         let name = format!("{SHARE}/kernels/{}/kernel.json", folder("pyspark", profile));
         out.files.insert(name, File { text: spec, live: true, user: Some(USER.into()), ..File::default() });
     }
@@ -70,14 +74,31 @@ fn linked(seen: &Observation, cluster: &Cluster, python: &str, out: &mut Plan) -
     Err(Status::new(State::Waiting, format!("{who} has not linked the Python environment yet")))
 }
 
-/// The driver runs on the Java that the executors run on.
-fn java<'a>(seen: &'a Observation, cluster: &Cluster) -> Result<&'a Java, Status> {
-    seen.host.java.iter().find(|java| java.version == cluster.java).ok_or_else(|| {
-        Status::new(
-            State::Blocked,
-            format!("this host has no Java {}, which {} runs on", cluster.java, cluster.app),
-        )
-        .fix(format!("apt install openjdk-{}-jre-headless", cluster.java))
+/// The Java of drivers: one that is attached here, the cluster's, the host's. It is the version that executors run on.
+fn java(seen: &Observation, cluster: &Cluster, out: &mut Plan) -> Result<Java, Status> {
+    if let Some(why) = attached::unusable(seen) {
+        return Err(Status::new(State::Blocked, why));
+    }
+    let chosen = attached::choose(seen);
+    let own = attached::attached(seen);
+    if let Some(build) = own.map(|own| &own.build).or(cluster.java_build.as_ref()) {
+        out.trees.insert("java".into(), base(build));
+    }
+    if let (None, Some(_)) = (own, &cluster.java_build) {
+        return Ok(Java { home: "${tree:java}".into(), version: cluster.java });
+    }
+    let fits = chosen.host.java.iter().find(|java| java.version == cluster.java);
+    fits.cloned().ok_or_else(|| {
+        let (what, fix) = if own.is_some() {
+            (
+                "the attached Java is not",
+                format!("stoker attach-resource {} java=recipe:{}", seen.app, cluster.java),
+            )
+        } else {
+            ("this host has no", format!("apt install openjdk-{}-jre-headless", cluster.java))
+        };
+        let says = format!("{what} Java {}, which {} runs on", cluster.java, cluster.app);
+        Status::new(State::Blocked, says).fix(fix)
     })
 }
 
@@ -107,6 +128,15 @@ fn defaults(seen: &Observation, options: &Options, cluster: &Cluster, profile: &
     set("spark.driver.memory", mebibytes(options.driver_memory));
     if !options.jvm.is_empty() {
         set("spark.driver.extraJavaOptions", literal(&options.jvm));
+    }
+    if let Some((_, folder)) = &cluster.jars {
+        let slash = if folder.is_empty() { "" } else { "/" };
+        for who in ["driver", "executor"] {
+            set(
+                &format!("spark.{who}.extraClassPath"),
+                format!("${{tree:jars}}{slash}{}/*", literal(folder)),
+            );
+        }
     }
     keys.extend(cluster.defaults.iter().map(|(key, value)| (key.clone(), literal(value))));
     let mut set = |key: &str, value: String| keys.insert(key.to_owned(), value);
@@ -210,7 +240,7 @@ fn spec(options: &Options, cluster: &Cluster, profile: &Profile, java: &Java, co
             "HADOOP_CONF_DIR": "${file:hadoop}",
             "SPARK_LOCAL_IP": "${address:default}",
             "SPARK_LOCAL_DIRS": "${dir:local}",
-            "JAVA_HOME": literal(&java.home),
+            "JAVA_HOME": java.home,
             "PYSPARK_PYTHON": server::PYTHON,
             "PYSPARK_DRIVER_PYTHON": server::PYTHON,
             "APACHE_SPARK_VERSION": literal(&cluster.version),

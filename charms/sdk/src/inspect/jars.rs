@@ -1,5 +1,6 @@
 //! Facts of a folder of jars: which, for what Scala, and the Java that they need at least.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
@@ -7,6 +8,7 @@ use serde_json::json;
 
 use crate::Facts;
 use crate::jars::{Jar, java_of};
+use crate::shelf;
 
 /// Files that may lie beside jars.
 const BESIDE: [&str; 6] = ["pom", "txt", "md", "asc", "sha1", "sha512"];
@@ -14,13 +16,16 @@ const BESIDE: [&str; 6] = ["pom", "txt", "md", "asc", "sha1", "sha512"];
 const CLASSES: usize = 64;
 
 pub(super) fn facts(tree: &Path) -> anyhow::Result<Option<Facts>> {
-    let Some(jars) = folder(tree) else { return Ok(None) };
+    let Some((folder, jars)) = folder(tree) else { return Ok(None) };
     let mut names = Vec::new();
+    let mut coordinates = BTreeMap::new();
     let mut scala: Option<String> = None;
-    let mut java = 0;
+    let (mut java, mut version) = (0, String::new());
     for path in &jars {
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        match (&scala, scala_of(&name)) {
+        let own = own(&name, &shelf::coordinates(path)?);
+        let asks = own.as_ref().and_then(|own| scala_of(&own.artefact)).or_else(|| scala_of(&name));
+        match (&scala, asks) {
             (Some(known), Some(other)) if *known != other => {
                 bail!(
                     "cannot use these jars together: some are for Scala {known}, `{name}` is for Scala {other}"
@@ -30,12 +35,16 @@ pub(super) fn facts(tree: &Path) -> anyhow::Result<Option<Facts>> {
             _ => {}
         }
         java = java.max(floor(path)?);
+        version =
+            own.as_ref().map_or_else(|| version_of(&name).unwrap_or_default(), |own| &own.version).to_owned();
+        if let Some(own) = own {
+            coordinates.insert(name.clone(), format!("{}:{}:{}", own.group, own.artefact, own.version));
+        }
         names.push(name);
     }
-    let version = match names.as_slice() {
-        [only] => version_of(only).unwrap_or_default().to_owned(),
-        _ => String::new(),
-    };
+    if names.len() != 1 {
+        version.clear();
+    }
     let mut facts = Facts { product: "jars".into(), version, ..Facts::default() };
     if let Some(scala) = scala {
         facts.requires.insert("scala".into(), json!(scala));
@@ -44,11 +53,34 @@ pub(super) fn facts(tree: &Path) -> anyhow::Result<Option<Facts>> {
         facts.requires.insert("java".into(), json!(format!(">={java}")));
     }
     facts.details.insert("jars".into(), json!(names));
+    facts.details.insert("folder".into(), json!(folder));
+    if !coordinates.is_empty() {
+        facts.details.insert("coordinates".into(), json!(coordinates));
+    }
     Ok(Some(facts))
 }
 
-/// The jars of a tree that holds nothing else of weight, at its root or in `jars/`; sorted.
-fn folder(tree: &Path) -> Option<Vec<PathBuf>> {
+/// Who a jar is to Maven.
+struct Own {
+    group: String,
+    artefact: String,
+    version: String,
+}
+
+/// The one of what was built into a jar that the jar itself is: all there is, else whose name the file has.
+fn own(name: &str, built: &BTreeMap<String, String>) -> Option<Own> {
+    let named = |id: &str| {
+        let artefact = id.rsplit_once('/').map_or(id, |(_, artefact)| artefact);
+        name == artefact || name.strip_prefix(artefact).is_some_and(|rest| rest.starts_with('-'))
+    };
+    let mut fits = built.iter().filter(|(id, _)| built.len() == 1 || named(id));
+    let (id, version) = fits.next()?;
+    let (group, artefact) = id.split_once('/')?;
+    Some(Own { group: group.to_owned(), artefact: artefact.to_owned(), version: version.clone() })
+}
+
+/// The jars of a tree that holds nothing else of weight, at its root or in `jars/`, sorted; and which of both.
+fn folder(tree: &Path) -> Option<(&'static str, Vec<PathBuf>)> {
     let mut jars = Vec::new();
     let mut folders = Vec::new();
     for entry in std::fs::read_dir(tree).ok()?.flatten() {
@@ -63,12 +95,14 @@ fn folder(tree: &Path) -> Option<Vec<PathBuf>> {
             _ => return None,
         }
     }
+    let mut place = "";
     if jars.is_empty() && folders == ["jars"] {
+        place = "jars";
         jars = crate::jars::find(&tree.join("jars"), "");
         folders.clear();
     }
     jars.sort_unstable();
-    (folders.is_empty() && !jars.is_empty()).then_some(jars)
+    (folders.is_empty() && !jars.is_empty()).then_some((place, jars))
 }
 
 /// `2.12` of `name_2.12-1.0`.
@@ -146,11 +180,31 @@ mod tests {
     }
 
     #[test]
+    fn mavens_word_counts_before_the_name() {
+        let tree = tempfile::tempdir().unwrap();
+        let mut zip = ZipWriter::new(File::create(tree.path().join("renamed.jar")).unwrap());
+        zip.start_file(
+            "META-INF/maven/io.delta/delta-core_2.13/pom.properties",
+            SimpleFileOptions::default(),
+        )
+        .unwrap();
+        zip.write_all(b"version=2.4.0\n").unwrap();
+        zip.finish().unwrap();
+        let found = facts(tree.path()).unwrap().unwrap();
+        assert_eq!((found.version.as_str(), &found.requires["scala"]), ("2.4.0", &json!("2.13")));
+        assert_eq!(found.details["coordinates"], json!({"renamed": "io.delta:delta-core_2.13:2.4.0"}));
+        let built = ["org.x/name", "org.y/other"].map(|id| (id.to_owned(), "1".to_owned())).into();
+        assert_eq!(own("name-1.2", &built).unwrap().group, "org.x");
+        assert!(own("shaded", &built).is_none());
+    }
+
+    #[test]
     fn reads_a_folder_named_jars() {
         let tree = tempfile::tempdir().unwrap();
         fs::create_dir(tree.path().join("jars")).unwrap();
         jar(&tree.path().join("jars/x-1.jar"), &[("a/A.class", 61)]);
-        assert_eq!(facts(tree.path()).unwrap().unwrap().requires["java"], json!(">=17"));
+        let found = facts(tree.path()).unwrap().unwrap();
+        assert_eq!((&found.requires["java"], &found.details["folder"]), (&json!(">=17"), &json!("jars")));
         fs::create_dir(tree.path().join("bin")).unwrap();
         assert_eq!(facts(tree.path()).unwrap(), None);
     }

@@ -160,6 +160,9 @@ fn finished(scene: &Scene<'_>, command: Vec<String>, timeout: &str) -> Task {
         env.insert("PYSPARK_DRIVER_PYTHON".to_owned(), python.path.clone());
         trees.extend(python.tree.clone());
     }
+    if scene.jars.is_some() {
+        trees.push(super::jars::TREE.to_owned());
+    }
     Task {
         command,
         env,

@@ -78,6 +78,10 @@ pub(super) fn driver(scene: &Scene<'_>) -> Pairs {
     all.set("spark.ui.port", "${port:driver-ui}");
     all.set("spark.port.maxRetries", DRIVERS - 1);
     all.set("spark.jars.ivy", "${dir:ivy}");
+    if let Some(jars) = &scene.jars {
+        all.set("spark.driver.extraClassPath", jars.classpath());
+        all.set("spark.executor.extraClassPath", jars.classpath());
+    }
     if let Some(python) = &scene.python {
         all.set("spark.pyspark.python", &python.path);
     }

@@ -68,6 +68,13 @@ impl Notebook<'_> {
         if let Some(python) = scene.python.as_ref().filter(|p| !p.minor.is_empty()) {
             app.insert("python".to_owned(), python.minor.clone());
         }
+        if stoker_charm::java::attached(scene.seen).is_some() {
+            app.insert("java-build".to_owned(), "${tree:java}".to_owned());
+        }
+        if let Some(jars) = &scene.jars {
+            app.insert("jars".to_owned(), format!("${{tree:{}}}", super::jars::TREE));
+            app.insert("jars-folder".to_owned(), jars.folder.clone());
+        }
         if let Some(secret) = scene.seen.secrets.get(SECRET) {
             app.insert("auth".to_owned(), secret.clone());
         }

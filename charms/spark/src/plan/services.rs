@@ -92,6 +92,10 @@ fn worker(scene: &Scene<'_>) -> Service {
     if scene.seen.resources.contains_key("python") {
         service.follows.push("tree:python".to_owned());
     }
+    if scene.jars.is_some() {
+        // Drivers name them to executors; others are for later ones.
+        service.follows.push(format!("tree:{}", super::jars::TREE));
+    }
     // A worker that finds no master tries again only seconds later.
     if scene.cluster.master_here() {
         service.needs = names(&["master"]);

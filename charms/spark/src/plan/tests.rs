@@ -414,7 +414,7 @@ fn a_dying_unit_goes_when_its_applications_have_ended() {
 fn the_charms_description_is_valid() {
     let charm = stoker_charm::charm::parse(include_str!("../../charm.toml")).unwrap();
     assert_eq!(charm.resources["spark"].default.as_deref(), Some("recipe:3.5.9"));
-    assert_eq!(charm.layouts.len(), 2);
+    assert_eq!(charm.layouts.len(), 3);
 }
 
 proptest! {
