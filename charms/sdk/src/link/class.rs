@@ -9,10 +9,17 @@ pub(super) struct Class<'a> {
     pub(super) name: &'a [u8],
     /// The superclass, then the interfaces.
     pub(super) parents: Vec<&'a [u8]>,
-    /// Fields and methods that others may use: name and descriptor. Private ones are left out.
+    /// Fields and methods that others may use: name and descriptor.
     pub(super) declared: Vec<(&'a [u8], &'a [u8])>,
+    /// Those for itself and its nest alone.
+    pub(super) private: Vec<(&'a [u8], &'a [u8])>,
     /// Classes, fields and methods that it uses.
     pub(super) pointers: Vec<Pointer<'a>>,
+}
+
+/// The outermost class that a class is written in, by its name: compilers put a `$` between.
+pub(super) fn nest(name: &[u8]) -> &[u8] {
+    name.split(|byte| *byte == b'$').next().unwrap_or(name)
 }
 
 /// One use of something: a class, or a member (name and descriptor) of it.
@@ -44,9 +51,8 @@ pub(super) fn read(bytes: &[u8]) -> Option<Class<'_>> {
     for _members in ["fields", "methods"] {
         for _ in 0..at.u2()? {
             let (access, name, descriptor) = (at.u2()?, pool.text(at.u2()?)?, pool.text(at.u2()?)?);
-            if access & ACC_PRIVATE == 0 {
-                class.declared.push((name, descriptor));
-            }
+            let members = if access & ACC_PRIVATE == 0 { &mut class.declared } else { &mut class.private };
+            members.push((name, descriptor));
             for _ in 0..at.u2()? {
                 at.skip(2)?;
                 let length = at.u4()?;

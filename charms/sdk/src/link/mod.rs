@@ -96,7 +96,7 @@ fn named(jar: &Scanned, lost: &HashSet<(Reference, bool)>) -> io::Result<Vec<Gap
     scan::each_class(&jar.path, |bytes| {
         let Some(class) = class::read(bytes) else { return };
         for pointer in &class.pointers {
-            let reference = scan::reference(pointer);
+            let reference = scan::reference(&class, pointer);
             for before in [false, true] {
                 if lost.contains(&(reference, before)) {
                     gaps.push(Gap {

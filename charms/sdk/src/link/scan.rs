@@ -21,8 +21,10 @@ const MAX_CLASS: u64 = 16 << 20;
 pub(super) struct Shape {
     pub(super) name: u64,
     pub(super) parents: Box<[u64]>,
-    /// Sorted.
+    /// Members for others, sorted.
     pub(super) declared: Box<[u64]>,
+    /// Members for its nest alone, sorted.
+    pub(super) private: Box<[u64]>,
 }
 
 /// A reference, by digests: to a class, or to a member of it.
@@ -30,6 +32,8 @@ pub(super) struct Shape {
 pub(super) struct Reference {
     pub(super) owner: u64,
     pub(super) member: Option<u64>,
+    /// Whether it is made from within the owner's nest, where private members may be used.
+    pub(super) inside: bool,
 }
 
 /// A jar with its classes and all different references that they make.
@@ -47,19 +51,26 @@ pub(super) fn digest(parts: &[&[u8]]) -> u64 {
     hasher.finish()
 }
 
-pub(super) fn reference(pointer: &Pointer<'_>) -> Reference {
-    let member = pointer.member.map(|(name, descriptor)| digest(&[name, descriptor]));
-    Reference { owner: digest(&[pointer.owner]), member }
+pub(super) fn reference(class: &class::Class<'_>, pointer: &Pointer<'_>) -> Reference {
+    Reference {
+        owner: digest(&[pointer.owner]),
+        member: pointer.member.map(|(name, descriptor)| digest(&[name, descriptor])),
+        inside: class::nest(class.name) == class::nest(pointer.owner),
+    }
 }
 
 fn shape(class: &class::Class<'_>) -> Shape {
-    let mut declared: Box<[u64]> =
-        class.declared.iter().map(|(name, descriptor)| digest(&[name, descriptor])).collect();
-    declared.sort_unstable();
+    let sorted = |members: &[(&[u8], &[u8])]| {
+        let mut digests: Box<[u64]> =
+            members.iter().map(|(name, descriptor)| digest(&[name, descriptor])).collect();
+        digests.sort_unstable();
+        digests
+    };
     Shape {
         name: digest(&[class.name]),
         parents: class.parents.iter().map(|parent| digest(&[parent])).collect(),
-        declared,
+        declared: sorted(&class.declared),
+        private: sorted(&class.private),
     }
 }
 
@@ -101,7 +112,11 @@ pub(super) fn jars(jars: &[PathBuf]) -> io::Result<Vec<Scanned>> {
             if let Some(class) = class::read(bytes) {
                 shapes.push(shape(&class));
                 references.extend(
-                    class.pointers.iter().filter(|pointer| !of_runtime(pointer.owner)).map(reference),
+                    class
+                        .pointers
+                        .iter()
+                        .filter(|pointer| !of_runtime(pointer.owner))
+                        .map(|pointer| reference(&class, pointer)),
                 );
             }
         })?;

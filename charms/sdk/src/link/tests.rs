@@ -126,7 +126,13 @@ fn what_a_replacement_lacks_is_named() {
                     .calls("java/lang/String", "gone", "()V"),
             ),
             // Reaches the client through a class of its own.
-            ("a/Own", Maker::new("a/Own", "fs/Stream", &[])),
+            (
+                "a/Own",
+                Maker::new("a/Own", "fs/Stream", &[])
+                    .declares(2, "mine", "()V")
+                    .calls("a/Own", "mine", "()V"),
+            ),
+            ("a/Own$Part", Maker::new("a/Own$Part", OBJECT, &[]).calls("a/Own", "mine", "()V")),
             (
                 "a/Uses",
                 Maker::new("a/Uses", OBJECT, &[]).calls("a/Own", "list", "()V").calls(
@@ -150,7 +156,7 @@ fn what_a_replacement_lacks_is_named() {
             "a.Uses fs.Readable.secret()V true",
         ]
     );
-    assert_eq!((report.classes, report.new_gaps().count()), (3, 3));
+    assert_eq!((report.classes, report.new_gaps().count()), (4, 3));
     let same =
         check(&[jar(at, "again.jar", &[])], std::slice::from_ref(&old), std::slice::from_ref(&old)).unwrap();
     assert_eq!(same, Report::default());

@@ -55,7 +55,8 @@ impl<'a> Path<'a> {
         let Some(member) = reference.member else { return Found::Declared };
         let (mut unknown, mut seen, mut waiting) = (false, HashSet::new(), vec![class]);
         while let Some(class) = waiting.pop() {
-            if class.declared.binary_search(&member).is_ok() {
+            let has = |members: &[u64]| members.binary_search(&member).is_ok();
+            if has(&class.declared) || reference.inside && has(&class.private) {
                 return Found::Declared;
             }
             for parent in &class.parents {
