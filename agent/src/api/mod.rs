@@ -12,6 +12,7 @@ mod events;
 mod extract;
 mod kept;
 mod logs;
+mod moving;
 pub(crate) mod openapi;
 mod routes;
 pub(crate) mod server;

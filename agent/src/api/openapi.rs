@@ -4,7 +4,7 @@
 use serde_json::{Map, Value, json};
 use utoipa::OpenApi;
 
-use super::routes::{Answer, Route, table};
+use super::routes::{Answer, BYTES, Route, table};
 use super::{stock, types};
 
 #[derive(OpenApi)]
@@ -20,7 +20,6 @@ use super::{stock, types};
     types::Build,
     types::Progress,
     types::AddBuild,
-    types::RecipeDoc,
     stock::BuildsUsage,
     stock::CollectBuilds,
     stock::CollectedBuilds,
@@ -29,6 +28,7 @@ use super::{stock, types};
     stock::VerifyBuilds,
     stock::VerifiedBuilds,
     stock::BuildDamage,
+    types::RecipeDoc,
     types::ReleaseDoc,
     types::ResourceDoc,
     types::RevisionDoc,
@@ -84,6 +84,7 @@ fn operation(route: &Route) -> Value {
             "properties": { "source": { "type": "string" }, "line": { "type": "string" } },
             "required": ["source", "line"],
         } } }),
+        Answer::Bytes => json!({ "application/octet-stream": { "schema": { "type": "string", "format": "binary" } } }),
         Answer::Events => json!({ "text/event-stream": { "schema": { "type": "string" } } }),
     };
     let in_path =
@@ -106,7 +107,10 @@ fn operation(route: &Route) -> Value {
         },
         "x-right": route.right.word(),
     });
-    if !route.body.is_empty() {
+    if route.body == BYTES {
+        let bytes = json!({ "schema": { "type": "string", "format": "binary" } });
+        operation["requestBody"] = json!({ "required": true, "content": { "application/octet-stream": bytes } });
+    } else if !route.body.is_empty() {
         operation["requestBody"] = json!({ "required": true, "content": { "application/json": { "schema": reference(route.body) } } });
     }
     operation

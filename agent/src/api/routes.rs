@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 
 use super::caller::{Caller, Right};
-use super::{actions, applications, builds, changes, charms, events, kept, logs, status, units, version};
+use super::{actions, applications, builds, changes, charms, events, kept, logs, moving, status, units, version};
 use crate::core::Core;
 use crate::problem::{Problem, codes};
 
@@ -27,6 +27,8 @@ pub(super) enum Answer {
     Progress(&'static str),
     /// Lines of JSON, `{"source", "line"}`.
     Lines,
+    /// Bytes of a form of their own.
+    Bytes,
     /// Server-sent events.
     Events,
 }
@@ -45,13 +47,15 @@ pub(super) struct Route {
     pub handler: MethodRouter<Arc<Core>>,
 }
 
+/// A body that is no JSON.
+pub(super) const BYTES: &str = "bytes";
 const WAIT: &[(&str, &str)] = &[("wait", "integer")];
 const LOGS: &[(&str, &str)] = &[("target", "string"), ("follow", "boolean"), ("lines", "integer")];
 
 /// All of them.
 #[rustfmt::skip]
 pub(super) fn table() -> Vec<Route> {
-    use Answer::{Events, Json, Lines, Many, One, Progress};
+    use Answer::{Bytes, Events, Json, Lines, Many, One, Progress};
     use Right::{Admin, Read, Write};
     let route = |method, path, right, says, query, body, answer, handler| Route { method, path, right, says, query, body, answer, handler };
     vec![
@@ -64,11 +68,13 @@ pub(super) fn table() -> Vec<Route> {
         route("get", "/v1/recipes/{charm}/versions", Read, "The versions that a charm's recipe can make, newest first", &[("resource", "string")], "", Json, get(charms::versions)),
         route("get", "/v1/builds", Read, "All builds", &[], "", Many("Build"), get(builds::list)),
         route("post", "/v1/builds", Write, "Add a build", &[], "AddBuild", Progress("Build"), post(builds::add)),
-        route("get", "/v1/builds/{digest}", Read, "One build", &[], "", One("Build"), get(builds::show)),
-        route("post", "/v1/inspect", Write, "The facts of a build that is not kept", &[], "AddBuild", Json, post(builds::inspect)),
         route("get", "/v1/builds/usage", Read, "What builds take on the disk, what is shared counted once", &[], "", One("BuildsUsage"), get(builds::usage)),
         route("post", "/v1/builds/collect", Write, "Remove builds that nothing refers to, or say which", &[], "CollectBuilds", One("CollectedBuilds"), post(builds::collect)),
         route("post", "/v1/builds/verify", Write, "Hash all that builds are made of, and mend what is damaged", &[], "VerifyBuilds", Progress("VerifiedBuilds"), post(builds::verify)),
+        route("get", "/v1/builds/{digest}", Read, "One build", &[], "", One("Build"), get(builds::show)),
+        route("get", "/v1/builds/{digest}/export", Read, "A build as a stream, for another host or a file; without what the build `since` has", &[("since", "string")], "", Bytes, get(moving::export)),
+        route("post", "/v1/builds/import", Write, "Take in the stream of a build", &[("charm", "string")], BYTES, Progress("Build"), post(moving::import)),
+        route("post", "/v1/inspect", Write, "The facts of a build that is not kept", &[], "AddBuild", Json, post(builds::inspect)),
         route("get", "/v1/models/{model}/changes", Read, "The newest changes", &[], "", Many("ChangeStatus"), get(changes::list)),
         route("post", "/v1/models/{model}/changes", Write, "Change the model, or preview it", &[], "WriteRequest", Progress("WriteReply"), post(changes::write)),
         route("get", "/v1/models/{model}/changes/{n}", Read, "Where a change stands; waits at most `wait` milliseconds until it settles", WAIT, "", One("ChangeStatus"), get(changes::show)),

@@ -1,6 +1,8 @@
 //! `stoker builds`.
 
+mod export;
 mod gc;
+mod import;
 mod verify;
 
 use std::fmt::Write as _;
@@ -20,7 +22,6 @@ use crate::problem::{Problem, codes};
 /// List, add, show, verify or collect builds
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  stoker builds
   stoker builds add ./server-2.1.tar.gz --format json
   stoker builds gc")]
 pub(crate) struct Arguments {
@@ -34,12 +35,16 @@ enum Verb {
     List,
     /// Add a build that no application uses yet
     Add {
-        /// A file, a folder, recipe:VERSION or build:DIGEST
+        /// A file, a folder, https://…#sha512=HEX, recipe:VERSION or build:DIGEST
         source: String,
         /// The charm whose recipe and inspection are used; all are tried without it
         #[arg(long)]
         charm: Option<String>,
     },
+    /// Write a build as a stream, for a host without a way to where it came from
+    Export(export::Arguments),
+    /// Take in what `builds export` wrote
+    Import(import::Arguments),
     /// Show one build
     Show {
         /// Its digest, or the beginning of it
@@ -96,6 +101,11 @@ pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<(), E
         }
         Some(Verb::Gc { yes }) => gc::run(context, yes, None).await,
         Some(Verb::Remove { digest, preview }) => gc::run(context, !preview, Some(digest)).await,
+        Some(Verb::Export(arguments)) => export::run(arguments, context).await,
+        Some(Verb::Import(arguments)) => {
+            let build = import::run(arguments, context).await?;
+            context.out.show(&build, text)
+        }
         Some(Verb::Add { source: from, charm }) => {
             let charm = charm.as_deref().map(source::charm).transpose()?;
             let build = add(context, AddBuild { source: source::source(&from)?, charm }).await?;

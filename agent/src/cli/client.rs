@@ -84,6 +84,12 @@ impl Client {
         Ok(Lines::new(self.send(request).await?, &self.paths))
     }
 
+    /// POSTs bytes as they come and reads lines of JSON.
+    pub(crate) async fn post_bytes(&self, url: Url, body: reqwest::Body) -> Result<Lines, Problem> {
+        let request = self.http.request(Method::POST, url).body(body).header("accept", "application/jsonl");
+        Ok(Lines::new(self.send(request).await?, &self.paths))
+    }
+
     async fn send(&self, request: RequestBuilder) -> Result<Response, Problem> {
         let answer = request.send().await.map_err(|error| self.failed(&error))?;
         if answer.status().is_success() {

@@ -9,6 +9,7 @@ use super::{Context, End, source};
 use crate::api::types::AddBuild;
 use crate::cli::client::Client;
 use crate::problem::codes;
+use crate::settings::Settings;
 
 /// Show the facts of an archive or folder, with or without an agent; nothing is kept
 #[derive(Debug, clap::Args)]
@@ -16,7 +17,7 @@ use crate::problem::codes;
   stoker inspect ./server-2.1.tar.gz
   stoker inspect ./server-2.1 --charm ./charms/web --format json")]
 pub(crate) struct Arguments {
-    /// An archive, a folder, or build:DIGEST
+    /// An archive, a folder, https://…#sha512=HEX, or build:DIGEST
     source: String,
     /// The charm whose inspection is used, by name or folder; all are tried without it
     #[arg(long)]
@@ -33,7 +34,8 @@ pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<(), E
     };
     let facts = match asked {
         Err(problem) if problem.code == codes::UNREACHABLE.id => {
-            crate::core::inspect_without_agent(&from, charm.as_deref()).await?
+            let settings = Settings::load(&context.paths)?;
+            crate::core::inspect_without_agent(&from, charm.as_deref(), &settings).await?
         }
         answered => answered?,
     };

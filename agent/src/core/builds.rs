@@ -1,5 +1,8 @@
 //! Making builds: from files, folders, recipes and builds that are there, with the facts that a charm reads.
 
+mod downloads;
+pub(super) mod moving;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -221,8 +224,7 @@ impl Core {
             return self.make_by_recipe(what, charms, product, progress).await;
         }
         if source.starts_with("https://") || source.starts_with("http://") {
-            let title = "cannot add a build from a URL: this source is not supported yet";
-            return Err(Problem::new(codes::NOT_YET, title).fix("download it and attach the file"));
+            return self.make_from_link(source, charms, product, progress).await;
         }
         let layouts = charms.iter().flat_map(layouts).collect();
         let taken = self.workshop().ingest(PathBuf::from(source), layouts, progress).await?;
@@ -323,6 +325,7 @@ impl Core {
     /// Adds a build for nobody in particular.
     pub(crate) async fn add_build(&self, add: AddBuild, progress: &ProgressSink) -> Result<Build, Problem> {
         let start = Instant::now();
+        let _hold = self.builds.hold("a build is added");
         let charms = self.charms_for(add.charm.as_deref()).await?;
         let made = self.make_build(&add.source, &charms, "-", progress).await?;
         let mut build = self.build(&made.digest.to_string())?;
@@ -333,6 +336,7 @@ impl Core {
 
     /// The facts of a source; nothing refers to what was taken in for it.
     pub(crate) async fn inspect(&self, add: AddBuild, progress: &ProgressSink) -> Result<Value, Problem> {
+        let _hold = self.builds.hold("a build is inspected");
         let charms = self.charms_for(add.charm.as_deref()).await?;
         let made = self.make_build(&add.source, &charms, "-", progress).await?;
         serde_json::to_value(made.facts).map_err(|e| Problem::internal("cannot write facts", &e))
@@ -369,13 +373,20 @@ impl Core {
             new_bytes: None,
             seconds: None,
             added: record.added,
+            damaged: share.as_ref().is_none_or(|share| share.missing > 0),
+            unique_bytes: share.as_ref().map_or(0, |share| share.unique),
+            shared_bytes: share.map_or(0, |share| share.shared),
             used_by: users.map(|((app, resource, n), _)| format!("{app}/{resource}@{n}")).collect(),
         }
     }
 }
 
 /// The facts of a file or folder with no agent about: taken in to a folder that goes away again.
-pub(crate) async fn inspect_without_agent(file: &str, charm: Option<&str>) -> Result<Value, Problem> {
+pub(crate) async fn inspect_without_agent(
+    file: &str,
+    charm: Option<&str>,
+    settings: &crate::settings::Settings,
+) -> Result<Value, Problem> {
     let folder = tempfile::tempdir().map_err(|e| Problem::internal("cannot make a folder to work in", &e))?;
     let builds = Builds::open(&folder.path().join("builds")).map_err(|e| refused(&e))?;
     let workshop = Workshop { builds: Arc::new(builds), shim: exec::shim_beside_me(), user: None };
@@ -391,7 +402,16 @@ pub(crate) async fn inspect_without_agent(file: &str, charm: Option<&str>) -> Re
     let (progress, mut steps) = mpsc::channel(16);
     let drain = tokio::spawn(async move { while steps.recv().await.is_some() {} });
     let layouts = loaded.iter().flat_map(layouts).collect();
-    let taken = workshop.ingest(PathBuf::from(file), layouts, &progress).await;
+    let is_link = file.starts_with("https:") || file.starts_with("http:");
+    let taken = if is_link {
+        // Kept until it is taken in.
+        match downloads::fetch_without_agent(&workshop.builds, settings, file, &progress).await {
+            Ok(fetched) => workshop.ingest(fetched.path().to_owned(), layouts, &progress).await,
+            Err(problem) => Err(problem),
+        }
+    } else {
+        workshop.ingest(PathBuf::from(file), layouts, &progress).await
+    };
     drop(progress);
     let _ = drain.await;
     let facts = workshop.facts(&taken?.digest, &loaded, "-").await?;

@@ -33,6 +33,7 @@ use stoker_model::snapshot::Snapshot;
 use stoker_store::{Committed, Journal, Store, StoreError, Txn};
 use tokio::sync::{Notify, watch};
 
+pub(crate) use self::builds::moving::arriving;
 pub(crate) use self::builds::{MadeBuild, inspect_without_agent};
 pub(crate) use self::charms::LoadedCharm;
 pub(crate) use self::run::run;

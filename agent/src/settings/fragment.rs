@@ -14,6 +14,7 @@ pub(crate) struct Fragment {
     pub host_name: Option<String>,
     pub charms: Option<Charms>,
     pub recipes: Option<Recipes>,
+    pub sources: Option<Sources>,
     pub charm: Option<Charm>,
     pub probe: Option<Probe>,
     pub gc: Option<Gc>,
@@ -33,6 +34,16 @@ pub(crate) struct Charms {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Recipes {
     pub env: Option<Vec<String>>,
+}
+
+/// `[sources]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Sources {
+    pub allow_private: Option<Vec<String>>,
+    pub ca_file: Option<String>,
+    pub max_size: Option<String>,
+    pub timeout: Option<String>,
 }
 
 /// `[charm]`.

@@ -11,6 +11,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use stoker_host::fetch::Reach;
 use stoker_model::size;
 
 use crate::problem::{Problem, chain, codes};
@@ -28,6 +29,8 @@ pub(crate) struct Settings {
     pub charms_path: Vec<PathBuf>,
     /// Variables that recipes get from the agent's environment; `PIP_*` stands for all that start so.
     pub recipes_env: Vec<String>,
+    /// What is fetched from the web.
+    pub sources: Sources,
     /// How long a function charm's run may take.
     pub charm_timeout: Duration,
     /// How often a service is probed once it is ready.
@@ -40,6 +43,19 @@ pub(crate) struct Settings {
     pub limits: Limits,
     /// `error`, `warn`, `info`, `debug` or `trace`.
     pub log_level: tracing::Level,
+}
+
+/// How sources with `https://` are fetched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Sources {
+    /// Private hosts and networks that may be reached.
+    pub reach: Reach,
+    /// PEM of further authorities, beside the system's.
+    pub ca_file: Option<PathBuf>,
+    /// The most bytes of one file.
+    pub bytes: u64,
+    /// How long next to nothing may come before a connection counts as cut.
+    pub timeout: Duration,
 }
 
 /// Limits of an archive, against bombs.
@@ -60,6 +76,12 @@ impl Default for Settings {
             host_name: None,
             charms_path: vec!["/usr/lib/stoker/charms".into()],
             recipes_env: RECIPES_ENV.iter().map(|&name| name.to_owned()).collect(),
+            sources: Sources {
+                reach: Reach::default(),
+                ca_file: None,
+                bytes: 16 << 30,
+                timeout: Duration::from_secs(30),
+            },
             charm_timeout: Duration::from_secs(30),
             probe_interval: Duration::from_mins(1),
             keep_releases: 10,
@@ -127,6 +149,9 @@ impl Settings {
             }
             settings.recipes_env = env;
         }
+        if let Some(sources) = &fragment.sources {
+            settings.sources.read(sources)?;
+        }
         if let Some(text) = fragment.charm.as_ref().and_then(|charm| charm.timeout.as_deref()) {
             settings.charm_timeout = duration("charm.timeout", text, Duration::from_millis(100))?;
         }
@@ -163,6 +188,15 @@ impl Settings {
         Ok(settings)
     }
 
+    /// Whether a variable of the agent's environment is for recipes, and for what else fetches.
+    pub(crate) fn passes_to_recipes(&self, name: &str) -> bool {
+        let fits = |pattern: &String| match pattern.strip_suffix('*') {
+            Some(prefix) => name.starts_with(prefix),
+            None => pattern == name,
+        };
+        self.recipes_env.iter().any(fits)
+    }
+
     /// The host's name in the model: as set, else the kernel's.
     pub(crate) fn host(&self) -> String {
         self.host_name.clone().unwrap_or_else(|| {
@@ -178,6 +212,28 @@ impl Settings {
     pub(crate) fn bind_address(&self, paths: &Paths) -> IpAddr {
         const LOOPBACK: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
         self.address.unwrap_or_else(|| if paths.local { LOOPBACK } else { outward().unwrap_or(LOOPBACK) })
+    }
+}
+
+impl Sources {
+    fn read(&mut self, sources: &fragment::Sources) -> Result<(), SettingsError> {
+        if let Some(entries) = &sources.allow_private {
+            let expected = "expected addresses, networks such as 10.0.0.0/8, or names of hosts";
+            self.reach = Reach::parse(entries).map_err(|entry| bad("sources.allow-private", &entry, expected))?;
+        }
+        if let Some(text) = sources.ca_file.as_deref().filter(|text| !text.is_empty()) {
+            if !text.starts_with('/') {
+                return Err(bad("sources.ca-file", text, "expected an absolute path"));
+            }
+            self.ca_file = Some(text.into());
+        }
+        if let Some(text) = &sources.max_size {
+            self.bytes = bytes("sources.max-size", text)?;
+        }
+        if let Some(text) = &sources.timeout {
+            self.timeout = duration("sources.timeout", text, Duration::from_secs(1))?;
+        }
+        Ok(())
     }
 }
 
@@ -232,6 +288,7 @@ mod tests {
         let all = serde_json::to_value(Fragment {
             charms: Some(fragment::Charms::default()),
             recipes: Some(fragment::Recipes::default()),
+            sources: Some(fragment::Sources::default()),
             charm: Some(fragment::Charm::default()),
             probe: Some(fragment::Probe::default()),
             gc: Some(fragment::Gc::default()),
@@ -254,6 +311,10 @@ mod tests {
             ("host-name = 'a b'", "host-name"),
             ("[charms]\npath = ['charms']", "charms.path"),
             ("[recipes]\nenv = ['A=1']", "recipes.env"),
+            ("[sources]\nallow-private = ['10.0.0.0/40']", "sources.allow-private"),
+            ("[sources]\nca-file = 'ca.pem'", "sources.ca-file"),
+            ("[sources]\nmax-size = 'big'", "sources.max-size"),
+            ("[sources]\ntimeout = '1ms'", "sources.timeout"),
             ("[charm]\ntimeout = '5'", "charm.timeout"),
             ("[charm]\ntimeout = '1ms'", "charm.timeout"),
             ("[probe]\ninterval = '0s'", "probe.interval"),

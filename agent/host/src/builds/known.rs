@@ -51,6 +51,17 @@ impl Archives {
         serde_json::from_slice(&text).ok()
     }
 
+    /// What a file with this digest, of whatever kind, became.
+    pub(super) fn find_sum(&self, kind: &str, hex: &str, layouts: &[Layout]) -> Option<Known> {
+        let text = std::fs::read(self.folder.join(sum_name(kind, hex, layouts))).ok()?;
+        serde_json::from_slice(&text).ok()
+    }
+
+    /// Remembers what a file with this digest became.
+    pub(super) fn remember_sum(&self, kind: &str, hex: &str, layouts: &[Layout], known: &Known) {
+        self.write(&sum_name(kind, hex, layouts), known);
+    }
+
     /// All that are remembered. What cannot be read is passed over.
     pub(super) fn all(&self) -> Vec<Known> {
         self.files().into_iter().map(|(_, known)| known).collect()
@@ -76,7 +87,10 @@ impl Archives {
 
     /// Remembers an archive. Not being able to is no error: it is only slower next time.
     pub(super) fn remember(&self, size: u64, sha256: &str, layouts: &[Layout], known: &Known) {
-        let name = file_name(size, sha256, layouts);
+        self.write(&file_name(size, sha256, layouts), known);
+    }
+
+    fn write(&self, name: &str, known: &Known) {
         let fresh = self.folder.join(format!(".{name}.{}", crate::fs::unique()));
         let written = serde_json::to_vec(known)
             .map_err(std::io::Error::other)
@@ -91,6 +105,10 @@ impl Archives {
 
 fn file_name(size: u64, sha256: &str, layouts: &[Layout]) -> String {
     format!("{size}-{sha256}-{}", key(layouts))
+}
+
+fn sum_name(kind: &str, hex: &str, layouts: &[Layout]) -> String {
+    format!("{kind}-{hex}-{}", key(layouts))
 }
 
 fn key(layouts: &[Layout]) -> String {

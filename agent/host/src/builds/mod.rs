@@ -8,6 +8,7 @@
 mod blobs;
 mod compare;
 mod derive;
+mod download;
 mod durable;
 mod error;
 mod feed;
@@ -58,6 +59,7 @@ use crate::fs::Dir;
 use crate::fs::failpoint::hit;
 
 pub use self::derive::{Derive, Take};
+pub use self::download::Download;
 pub use self::error::{BuildError, DeriveFault, Fault};
 pub use self::gc::{Collect, Collected, Gone, Roots};
 pub use self::layout::Layout;
