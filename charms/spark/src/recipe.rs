@@ -2,7 +2,6 @@
 //! own; owns the layout of the result. Must not leave anything but the result and a download cache.
 #![allow(clippy::disallowed_methods, reason = "recipes run tools and clean up after them")]
 
-use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -41,8 +40,7 @@ pub(crate) fn make(version: &str, out: &Path, progress: &mut Progress) -> Result
 
 /// The versions that PyPI has, newest first.
 pub(crate) fn versions() -> Result<Vec<String>> {
-    let scratch = Scratch::beside(&env::temp_dir().join("stoker-spark-versions"))?;
-    Pip::new(&scratch.0.join("venv"))?.versions("pyspark", Kind::Source)
+    Pip::known("pyspark", Kind::Source)
 }
 
 /// Moves the distribution's parts to where a Spark home has them. Same filesystem, so nothing is copied.

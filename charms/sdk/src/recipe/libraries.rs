@@ -23,7 +23,8 @@ pub(crate) fn make(wanted: &str, out: &Path, progress: &mut Progress) -> Result<
     fs::write(work.join("pom.xml"), pom).with_context(|| format!("cannot write `{}`", work.display()))?;
     let mut maven = Command::new("mvn");
     maven.current_dir(&work).args(["-B", "-U", "-Dstyle.color=never", "-DincludeScope=runtime", PLUGIN]);
-    maven.arg(format!("-DoutputDirectory={}", out.display()));
+    // Scala's own library is the build's: another one before it on a class path breaks both.
+    maven.args(["-DexcludeGroupIds=org.scala-lang"]).arg(format!("-DoutputDirectory={}", out.display()));
     if let Some(cache) = std::env::var_os("STOKER_CACHE").filter(|cache| !cache.is_empty()) {
         maven.arg(format!("-Dmaven.repo.local={}", PathBuf::from(cache).join("maven").display()));
     }

@@ -38,6 +38,13 @@ pub struct Pip(PathBuf);
 impl Pip {
     /// Makes the environment in a folder, which is the caller's to remove.
     pub fn new(venv: &Path) -> Result<Self> {
+        let pip = Self::made(venv)?;
+        pip.renew()?;
+        Ok(pip)
+    }
+
+    /// With the pip that the host's Python has.
+    fn made(venv: &Path) -> Result<Self> {
         let python = ["/usr/bin/python3", "python3"]
             .into_iter()
             .find(|p| !p.starts_with('/') || Path::new(p).exists());
@@ -45,12 +52,27 @@ impl Pip {
         let mut make = Command::new(python.unwrap_or("python3"));
         make.args(["-m", "venv"]).arg(venv);
         run(make).context("cannot make a virtual environment (on Debian: apt install python3-venv)")?;
-        let pip = Self(venv.to_path_buf());
-        let mut install = pip.command("install");
+        Ok(Self(venv.to_path_buf()))
+    }
+
+    fn renew(&self) -> Result<()> {
+        let mut install = self.command("install");
         // A pip that can tell its progress, and what building a distribution's metadata needs.
         install.args(["--quiet", "--upgrade", "pip>=24.1", "setuptools", "wheel"]);
-        run(install).context("cannot install pip, setuptools and wheel from the package index")?;
-        Ok(pip)
+        run(install).context("cannot install pip, setuptools and wheel from the package index")
+    }
+
+    /// A package's versions, newest first, asked with the host's own pip where it can tell them. What is made for that
+    /// goes again.
+    pub fn known(package: &str, kind: Kind) -> Result<Vec<String>> {
+        let venv = env::temp_dir().join(format!("stoker-pip-{}", std::process::id()));
+        let pip = Self::made(&venv);
+        let found = pip.and_then(|pip| match pip.versions(package, kind) {
+            Err(_) => pip.renew().and_then(|()| pip.versions(package, kind)),
+            found => found,
+        });
+        let _ = fs::remove_dir_all(&venv);
+        found
     }
 
     fn command(&self, verb: &str) -> Command {

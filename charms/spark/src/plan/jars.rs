@@ -39,6 +39,18 @@ impl Jars {
         if needs.trim_start_matches(">=").parse::<u32>().is_ok_and(|needs| needs > java) {
             return Err(Stuck::blocked(format!("the jars need Java {needs}, Spark runs on {java}"), fix()));
         }
+        let carried: Vec<&str> = facts
+            .details
+            .get("carries")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
+        if !carried.is_empty() {
+            let says = format!("the jars carry {}, which would hide the build's own", carried.join(" and "));
+            return Err(Stuck::blocked(says, format!("{}, without it", fix())));
+        }
         Ok(Some(Self { build: resource.build.clone(), folder: text(facts.details.get("folder")) }))
     }
 
