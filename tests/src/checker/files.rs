@@ -124,11 +124,35 @@ fn rendered(folder: &Path, local: &Value, unit: &str, found: &mut Vec<String>) {
     }
 }
 
+/// Resources' revisions that are kept whatever the settings: those of each application's newest two releases, and of
+/// those that units are at. The builds of older ones may have been collected.
+fn kept(records: &Records) -> BTreeSet<String> {
+    let units: BTreeSet<String> = records
+        .of("unit")
+        .filter_map(|(at, unit)| {
+            let app = at.split(['/', '-']).next()?;
+            Some(format!("{app}/{:010}", unit["release"].as_u64()?))
+        })
+        .collect();
+    let all: Vec<(&str, &Value)> = records.of("release").collect();
+    let mut kept = BTreeSet::new();
+    for (n, (at, release)) in all.iter().enumerate() {
+        let app = at.split('/').next().unwrap_or_default();
+        let later = all[n + 1..].iter().filter(|(other, _)| other.split('/').next() == Some(app)).count();
+        if later < 2 || units.contains(*at) {
+            let resources = release["resources"].as_object().into_iter().flatten();
+            kept.extend(resources.filter_map(|(name, n)| Some(format!("{app}/{name}/{:010}", n.as_u64()?))));
+        }
+    }
+    kept
+}
+
 /// Every build that the model names is here, and every tree is whole: its files are links to blobs.
 fn builds(dir: &Path, records: &Records, found: &mut Vec<String>) {
     use std::os::unix::fs::MetadataExt;
     let hex = |digest: &Value| digest.as_str().and_then(|text| text.strip_prefix("b3:")).map(str::to_owned);
-    for (at, revision) in records.of("resource") {
+    let kept = kept(records);
+    for (at, revision) in records.of("resource").filter(|(at, _)| kept.contains(*at)) {
         let name = hex(&revision["build"]).unwrap_or_default();
         if !dir.join("builds/records").join(format!("{name}.json")).exists() {
             found.push(format!("resource {at}: its build {name} has no record"));

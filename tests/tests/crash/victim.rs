@@ -43,6 +43,8 @@ pub(crate) struct Victim {
     child: Option<Child>,
     /// Where the agents write which points they pass.
     log: Option<PathBuf>,
+    /// A program, with its first words, that the agent is started through.
+    pub(crate) through: Vec<String>,
 }
 
 impl Victim {
@@ -57,7 +59,7 @@ impl Victim {
         let text =
             format!("address = \"127.9.{high}.{low}\"\n[charms]\npath = [\"{}\"]\n", charms().display());
         fs::write(dir.join("stoker.toml"), text).expect("settings");
-        Self { folder, dir, child: None, log: None }
+        Self { folder, dir, child: None, log: None, through: Vec::new() }
     }
 
     pub(crate) fn dir(&self) -> &Path {
@@ -82,11 +84,21 @@ impl Victim {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(programs().join("stoker"));
+        Self::cleared(Command::new(programs().join("stoker")), &self.dir)
+    }
+
+    fn agent(&self) -> Command {
+        let Some((first, words)) = self.through.split_first() else { return self.command() };
+        let mut command = Self::cleared(Command::new(first), &self.dir);
+        command.args(words).arg(programs().join("stoker"));
+        command
+    }
+
+    fn cleared(mut command: Command, dir: &Path) -> Command {
         command
             .env_clear()
             .env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin")
-            .env("STOKER_DIR", &self.dir);
+            .env("STOKER_DIR", dir);
         command.stdin(Stdio::null());
         command
     }
@@ -95,7 +107,7 @@ impl Victim {
     pub(crate) fn start(&mut self, aim: Option<&str>) -> bool {
         let errors =
             File::options().append(true).create(true).open(self.beside().join("stderr")).expect("a file");
-        let mut command = self.command();
+        let mut command = self.agent();
         command.arg("agent").stdout(Stdio::null()).stderr(errors);
         if let Some(log) = &self.log {
             command.env("STOKER_FAILPOINT_LOG", log);

@@ -15,6 +15,7 @@ use stoker_model::ids::Digest;
 
 use super::blobs::{Blobs, hash_blob, parse_name};
 use super::lease::{Lease, Leases};
+use super::tree::Trees;
 use crate::fs::Dir;
 use crate::fs::failpoint::hit;
 
@@ -53,6 +54,7 @@ struct Shared {
     changed: Condvar,
     incoming: Dir,
     blobs: Arc<Blobs>,
+    trees: Arc<Trees>,
     leases: Arc<Leases>,
 }
 
@@ -64,8 +66,9 @@ pub(super) struct Settler {
 }
 
 impl Settler {
-    pub(super) fn new(incoming: Dir, blobs: Arc<Blobs>, leases: Arc<Leases>) -> Self {
-        let shared = Shared { state: Mutex::default(), changed: Condvar::new(), incoming, blobs, leases };
+    pub(super) fn new(incoming: Dir, blobs: Arc<Blobs>, trees: Arc<Trees>, leases: Arc<Leases>) -> Self {
+        let shared =
+            Shared { state: Mutex::default(), changed: Condvar::new(), incoming, blobs, trees, leases };
         Self { shared: Arc::new(shared), thread: Mutex::new(None) }
     }
 
@@ -199,6 +202,12 @@ impl Shared {
             } else if same_file(&dir, &entry.name, &self.blobs, &blob, exec) {
                 let _ = self.blobs.unlink(&blob, exec);
             }
+        }
+        // A tree that was linked meanwhile has no manifest any more.
+        if let Some(build) = &published.build
+            && !self.blobs.has(build, false).unwrap_or(true)
+        {
+            let _ = self.trees.remove(build);
         }
         if !kept {
             let _ = self.incoming.remove_tree(&published.folder);

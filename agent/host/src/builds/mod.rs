@@ -156,7 +156,7 @@ pub struct Builds {
     incoming: PathBuf,
     limits: Limits,
     blobs: Arc<Blobs>,
-    trees: Trees,
+    trees: Arc<Trees>,
     records: Records,
     archives: Archives,
     /// Sizes of the archives that are being taken in: the same one waits for the first.
@@ -188,13 +188,14 @@ impl Builds {
         let blobs = Arc::new(Blobs::open(&root.join("blobs")).map_err(fail)?);
         let lost = durable::recover(&staging, &blobs).map_err(fail)?;
         let leases = Arc::new(Leases::default());
+        let trees = Arc::new(Trees::open(&root.join("trees"), &incoming).map_err(fail)?);
         Ok(Self {
-            settler: Settler::new(staging, Arc::clone(&blobs), Arc::clone(&leases)),
+            settler: Settler::new(staging, Arc::clone(&blobs), Arc::clone(&trees), Arc::clone(&leases)),
             leases,
             lost,
             taking_away: Mutex::new(()),
             blobs,
-            trees: Trees::open(&root.join("trees"), &incoming).map_err(fail)?,
+            trees,
             records: Records::open(&root.join("records")).map_err(fail)?,
             archives: Archives::open(&root.join("archives")).map_err(fail)?,
             limits: Limits::default(),
@@ -462,6 +463,11 @@ impl Builds {
     /// Links a tree, or holds the one that is there against its manifest and mends what differs.
     fn link(&self, digest: &Digest, manifest: &Manifest) -> Result<PathBuf, BuildError> {
         let path = self.trees.link(digest, manifest, &self.blobs)?;
+        // What could not be made durable was taken back meanwhile: its tree goes too.
+        if !self.blobs.has(digest, false).map_err(|e| BuildError::io("look into", self.blobs.path(), e))? {
+            self.trees.remove(digest)?;
+            return Err(BuildError::Unknown(digest.clone()));
+        }
         if !self.trees.is_checked(digest)? {
             mend::tree(self, digest, manifest, mend::Look::Links)?;
             self.trees.checked(digest);
