@@ -26,7 +26,7 @@ pub enum BuildError {
         source_path: PathBuf,
         /// The limit.
         limit: u64,
-        /// Of what: `members`, `bytes`, `bytes of names`.
+        /// Of what: `members`, `bytes`, `bytes of names`, `times its own size`.
         unit: &'static str,
     },
     /// The source is no archive that is known here.
@@ -125,6 +125,9 @@ pub enum Fault {
     /// Has a `..` component.
     #[error("has `..` in its name")]
     Parent,
+    /// A drive's letter and a colon.
+    #[error("has a drive in its name")]
+    Drive,
     /// An empty or `.` component within the name.
     #[error("has an empty or `.` part in its name")]
     OddPart,
@@ -137,6 +140,9 @@ pub enum Fault {
     /// Not UTF-8, or not marked so.
     #[error("has a name that is not UTF-8")]
     NotUtf8,
+    /// Unicode has another form for the same text.
+    #[error("has a name that is not in composed form (Unicode's NFC)")]
+    NotComposed,
     /// Nothing at all.
     #[error("has an empty name")]
     NoName,

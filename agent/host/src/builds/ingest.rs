@@ -160,7 +160,7 @@ impl<'a> Sink<'a> {
             return self.file_again(number, size, exec, body);
         }
         self.members.count()?;
-        self.members.count_bytes(size)?;
+        self.members.count_bytes(size, self.watch.total)?;
         let path = self.members.clean(raw)?;
         self.members.check_free(&path)?;
         let expected = if size >= SMALL { self.likely.find(&path, size, exec) } else { None };

@@ -13,6 +13,12 @@ use super::layout::Layout;
 use super::manifest::{Manifest, Node};
 use super::name;
 
+/// How many times its own size an archive may unpack to, where that is more than [`ANYWAY`]: builds pack two to ten
+/// times, bombs a thousand times and more.
+const RATIO: u64 = 200;
+/// Bytes that any archive may unpack to.
+const ANYWAY: u64 = 256 << 20;
+
 /// Collects members into a manifest.
 #[derive(Debug)]
 pub(super) struct Members {
@@ -58,10 +64,14 @@ impl Members {
         self.limit(self.seen, self.limits.entries, "members")
     }
 
-    /// Counts the bytes of a file that is about to come, before they do.
-    pub(super) fn count_bytes(&mut self, size: u64) -> Result<(), BuildError> {
+    /// Counts the bytes of a file that is about to come, before they do. `packed` is the archive's size.
+    pub(super) fn count_bytes(&mut self, size: u64, packed: Option<u64>) -> Result<(), BuildError> {
         self.bytes = self.bytes.saturating_add(size);
-        self.limit(self.bytes, self.limits.bytes, "bytes")
+        self.limit(self.bytes, self.limits.bytes, "bytes")?;
+        if packed.is_some_and(|packed| self.bytes > ANYWAY.max(packed.saturating_mul(RATIO))) {
+            return self.limit(self.bytes, RATIO, "times its own size");
+        }
+        Ok(())
     }
 
     fn limit(&self, value: u64, limit: u64, unit: &'static str) -> Result<(), BuildError> {

@@ -1,11 +1,26 @@
 //! Names of members. Owns which names a build may hold; must not touch the disk.
 
+use icu_normalizer::ComposingNormalizerBorrowed;
+
 use super::error::Fault;
 
 /// The most parts a name may have.
 pub(super) const DEPTH: usize = 128;
 /// The most bytes one part may have: what file systems take.
 const PART: usize = 255;
+
+/// What all of a name or link's target must be: text without control characters, in the one form that Unicode has for
+/// it (some readers make it that).
+fn text(raw: &[u8]) -> Result<&str, Fault> {
+    let text = std::str::from_utf8(raw).map_err(|_| Fault::NotUtf8)?;
+    if text.chars().any(char::is_control) {
+        return Err(Fault::Control);
+    }
+    if !ComposingNormalizerBorrowed::new_nfc().is_normalized(text) {
+        return Err(Fault::NotComposed);
+    }
+    Ok(text)
+}
 
 /// A member's clean relative path, or why it is refused. `./` in front and `/` at the end (of folders) are taken
 /// off; the archive's own root comes out as the empty string.
@@ -16,10 +31,7 @@ pub(super) fn clean(raw: &[u8], longest: usize) -> Result<&str, Fault> {
     if raw.len() > longest {
         return Err(Fault::LongName);
     }
-    let name = std::str::from_utf8(raw).map_err(|_| Fault::NotUtf8)?;
-    if name.chars().any(char::is_control) {
-        return Err(Fault::Control);
-    }
+    let name = text(raw)?;
     if name.contains('\\') {
         return Err(Fault::Backslash);
     }
@@ -47,6 +59,10 @@ fn check_parts(name: &str) -> Result<(), Fault> {
         match part {
             ".." => return Err(Fault::Parent),
             "" | "." => return Err(Fault::OddPart),
+            // Some readers take it off in front, and any part comes to be in front when the top is taken off.
+            part if matches!(part.as_bytes(), [letter, b':', ..] if letter.is_ascii_alphabetic()) => {
+                return Err(Fault::Drive);
+            }
             part if part.len() > PART => return Err(Fault::LongName),
             _ => {}
         }
@@ -62,10 +78,7 @@ pub(super) fn check_target(raw: &[u8], longest: usize) -> Result<&str, Fault> {
     if raw.len() > longest {
         return Err(Fault::LongName);
     }
-    let target = std::str::from_utf8(raw).map_err(|_| Fault::NotUtf8)?;
-    if target.chars().any(char::is_control) {
-        return Err(Fault::Control);
-    }
+    let target = text(raw)?;
     if target.starts_with('/') || target.contains('\\') {
         return Err(Fault::LinkOutside(super::error::printable(raw)));
     }
@@ -88,9 +101,15 @@ mod tests {
 
     #[test]
     fn clean_names_come_out_clean() {
-        for (raw, name) in
-            [("a", "a"), ("./a/b", "a/b"), ("a/b/", "a/b"), (".", ""), ("./", ""), ("..a/b..", "..a/b..")]
-        {
+        for (raw, name) in [
+            ("a", "a"),
+            ("./a/b", "a/b"),
+            ("a/b/", "a/b"),
+            (".", ""),
+            ("./", ""),
+            ("..a/b..", "..a/b.."),
+            ("\u{e9}", "\u{e9}"),
+        ] {
             assert_eq!(clean(raw.as_bytes(), 4096), Ok(name), "{raw}");
         }
     }
@@ -101,6 +120,8 @@ mod tests {
             (&b""[..], Fault::NoName),
             (b"/etc/passwd", Fault::Absolute),
             (b"//a", Fault::Absolute),
+            (b"C:/a", Fault::Drive),
+            (b"top/c:a", Fault::Drive),
             (b"..", Fault::Parent),
             (b"./../a", Fault::Parent),
             (b"a/../b", Fault::Parent),
@@ -114,6 +135,7 @@ mod tests {
             (b"a\x7f", Fault::Control),
             ("a\u{85}".as_bytes(), Fault::Control),
             (b"a\xff", Fault::NotUtf8),
+            ("e\u{301}".as_bytes(), Fault::NotComposed),
         ] {
             assert_eq!(clean(raw, 4096), Err(fault), "{raw:?}");
         }

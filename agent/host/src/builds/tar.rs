@@ -132,10 +132,11 @@ impl Reader<'_> {
         }
         match kind {
             b'g' => {
-                for key in self.records(sink, &data)?.keys() {
-                    if matters(key) {
+                for (key, value) in self.records(sink, &data)? {
+                    if matters(&key) {
                         return Err(self.ambiguous(sink, "a global header sets a name, link or size"));
                     }
+                    self.check_record(sink, &key, &value)?;
                 }
             }
             b'x' => {
@@ -163,6 +164,7 @@ impl Reader<'_> {
 
     fn pax(&self, sink: &Sink<'_>, extended: &mut Extended, data: &[u8]) -> Result<(), BuildError> {
         for (key, value) in self.records(sink, data)? {
+            self.check_record(sink, &key, &value)?;
             let slot = match key.as_slice() {
                 b"path" => &mut extended.name,
                 b"linkpath" => &mut extended.link,
@@ -175,10 +177,9 @@ impl Reader<'_> {
                     }
                     continue;
                 }
-                b"hdrcharset" if value != b"ISO-IR 10646 2000 UTF-8" => {
-                    return Err(self.ambiguous(sink, "its names are not marked as UTF-8"));
+                key if matters(key) => {
+                    return Err(self.ambiguous(sink, "it is a sparse file or one of GNU's own"));
                 }
-                key if matters(key) => return Err(self.ambiguous(sink, "it is a sparse file")),
                 _ => continue,
             };
             if value.is_empty() || value.contains(&0) {
@@ -189,6 +190,20 @@ impl Reader<'_> {
             }
         }
         Ok(())
+    }
+
+    /// What is not kept must be in order all the same: some readers stop at what they cannot read.
+    fn check_record(&self, sink: &Sink<'_>, key: &[u8], value: &[u8]) -> Result<(), BuildError> {
+        let wrong = match key {
+            b"mtime" | b"atime" | b"ctime" if !is_time(value) => "its extended time is not a number",
+            b"uid" | b"gid" if !is_id(value) => "its extended owner is not a number",
+            b"uname" | b"gname" | b"path" | b"linkpath" if std::str::from_utf8(value).is_err() => {
+                "one of its extended texts is not UTF-8"
+            }
+            b"hdrcharset" if value != b"ISO-IR 10646 2000 UTF-8" => "its names are not marked as UTF-8",
+            _ => return Ok(()),
+        };
+        Err(self.ambiguous(sink, wrong))
     }
 
     /// `LENGTH KEY=VALUE\n`, each key once.
@@ -205,6 +220,10 @@ impl Reader<'_> {
             let length = digits.iter().fold(0usize, |n, d| n * 10 + usize::from(d - b'0'));
             let record = rest.get(space + 1..length).and_then(|r| r.strip_suffix(b"\n")).ok_or_else(bad)?;
             let equals = record.iter().position(|b| *b == b'=').filter(|at| *at > 0).ok_or_else(bad)?;
+            // Some readers pass over blanks in front of a key, or end it at a NUL.
+            if !record[..equals].iter().all(u8::is_ascii_graphic) {
+                return Err(bad());
+            }
             let (key, value) = (record[..equals].to_vec(), record[equals + 1..].to_vec());
             if found.insert(key, value).is_some() {
                 return Err(self.ambiguous(sink, "an extended header says one thing twice"));
@@ -223,6 +242,11 @@ impl Reader<'_> {
         size: u64,
     ) -> Result<(), BuildError> {
         let long_name = extended.name.is_some();
+        // The oldest form has no type for folders: a name that ends in `/` is one, by some readers' lights whatever
+        // an extended header says.
+        if long_name && block[156] == 0 && self.last.ends_with(b"/") {
+            return Err(self.ambiguous(sink, "its two names are of different kinds"));
+        }
         if let Some(name) = extended.name {
             self.last = name;
         }
@@ -231,6 +255,9 @@ impl Reader<'_> {
             return Err(self.ambiguous(sink, "two sizes for one member"));
         }
         let link = match extended.link {
+            Some(_) if matches!(block[156], b'1' | b'2') && block[157] == 0 => {
+                return Err(self.ambiguous(sink, "only an extended header has its link"));
+            }
             Some(link) => link,
             None => block[157..257].split(|b| *b == 0).next().unwrap_or_default().to_vec(),
         };
@@ -243,7 +270,6 @@ impl Reader<'_> {
             return Err(self.ambiguous(sink, "only a file can have content"));
         }
         match kind {
-            // The oldest form has no type for folders.
             0 if folder_name && size == 0 && !long_name => sink.folder(&name),
             b'0' | 0 if folder_name => Err(self.ambiguous(sink, "a file's name ends in `/`")),
             b'0' | 0 => {
@@ -335,18 +361,35 @@ fn odd_fields(block: &[u8; BLOCK]) -> Option<&'static str> {
         }
     }
     let time = &block[136..148];
-    if time[0] != 0xff && !blank(time) && number(time).is_none() {
+    let before_1970 = time[..4] == [0xff; 4] && time[4] & 0x80 != 0;
+    if !before_1970 && !blank(time) && number(time).is_none() {
         return Some("its time is not a number");
     }
     None
 }
 
 fn blank(field: &[u8]) -> bool {
-    field.iter().all(|b| *b == b' ' || *b == 0)
+    field.iter().all(|b| *b == 0)
 }
 
 fn matters(key: &[u8]) -> bool {
-    matches!(key, b"path" | b"linkpath" | b"size" | b"SCHILY.realsize") || key.starts_with(b"GNU.sparse.")
+    matches!(key, b"path" | b"linkpath" | b"size" | b"SCHILY.realsize" | b"SUN.holesdata")
+        || key.starts_with(b"GNU.")
+}
+
+/// Seconds since 1970 as every reader understands them: digits, perhaps with a sign, perhaps with a fraction.
+fn is_time(value: &[u8]) -> bool {
+    let digits = |text: &[u8]| (1..=12).contains(&text.len()) && text.iter().all(u8::is_ascii_digit);
+    let value = value.strip_prefix(b"-").unwrap_or(value);
+    match value.iter().position(|b| *b == b'.') {
+        Some(dot) => digits(&value[..dot]) && value[dot + 1..].iter().all(u8::is_ascii_digit),
+        None => digits(value),
+    }
+}
+
+fn is_id(value: &[u8]) -> bool {
+    value.iter().all(u8::is_ascii_digit)
+        && std::str::from_utf8(value).is_ok_and(|text| text.parse::<u32>().is_ok())
 }
 
 fn cut_by_nul(field: &[u8]) -> bool {

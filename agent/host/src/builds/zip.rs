@@ -23,8 +23,8 @@ const UTF8: u16 = 1 << 11;
 const FOREIGN: u16 = 1 | 1 << 5 | 1 << 6 | 1 << 13;
 /// The version of a reader of what is taken here: deflate and wide sizes, 4.5.
 const NEEDED: u8 = 45;
-/// Systems a zip may be written on: MS-DOS, Unix, NTFS, VFAT, macOS.
-const SYSTEMS: [u8; 5] = [0, 3, 10, 14, 19];
+/// Systems a zip may be written on: MS-DOS, Unix, NTFS, VFAT. Whether macOS' modes are Unix' readers do not agree.
+const SYSTEMS: [u8; 4] = [0, 3, 10, 14];
 const PIECE: usize = 128 * 1024;
 
 /// Reads all members in the order of the file.
@@ -189,7 +189,7 @@ impl Zip<'_> {
         };
         let (name, extra) = (take(u16_at(&head, 28))?, take(u16_at(&head, 30))?);
         take(u16_at(&head, 32))?;
-        let made_by_unix = matches!(head[5], 3 | 19);
+        let made_by_unix = head[5] == 3;
         let attributes = u32_at(&head, 38);
         let mut entry = Entry {
             flags: u16_at(&head, 8),
@@ -239,6 +239,12 @@ impl Zip<'_> {
                 1 => wide = Some(data.chunks_exact(8).map(|chunk| u64_at(chunk, 0)).collect()),
                 0x7075 if data.get(5..) != Some(name) => {
                     return Err(self.ambiguous(name, "two names for one member"));
+                }
+                // libarchive's own copy of what the directory says, which it believes more.
+                0x6c78 => return Err(self.ambiguous(name, "it has a second kind")),
+                // Times, of which the directory may have the first alone.
+                0x5455 if !matches!(len, 1 | 5 | 9 | 13) => {
+                    return Err(self.ambiguous(name, "its times are malformed"));
                 }
                 _ => {}
             }
