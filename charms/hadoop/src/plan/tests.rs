@@ -444,3 +444,28 @@ proptest! {
         prop_assert_eq!(settle(&mut seen, &choices), expected);
     }
 }
+
+#[test]
+fn an_attached_java_runs_every_daemon() {
+    let mut seen = unit("hadoop/0", &["hadoop/0"], true);
+    let facts = stoker_charm::Facts {
+        product: "java".into(),
+        version: "21.0.8".into(),
+        provides: [("java".to_owned(), json!(21))].into(),
+        ..stoker_charm::Facts::default()
+    };
+    let java = Resource { revision: 1, build: Digest::of(b"java"), facts };
+    seen.resources.insert("java".into(), java.clone());
+    let made = settle(&mut seen, &[]);
+    assert!(!made.services.is_empty());
+    for (name, service) in &made.services {
+        assert_eq!(service.command[0], "${tree:java}/bin/java", "{name}");
+        assert_eq!(service.env["JAVA_HOME"], "${tree:java}", "{name}");
+        assert!(service.trees.iter().any(|tree| tree == "java"), "{name}");
+    }
+    assert_eq!(made.trees["java"].base, Digest::of(b"java"));
+    let other = stoker_charm::Facts { provides: [("java".to_owned(), json!(25))].into(), ..java.facts };
+    seen.resources.insert("java".into(), Resource { facts: other, ..java });
+    let blocked = planned(&seen).status;
+    assert!(blocked.message.contains("the attached one is 25"), "{blocked:?}");
+}

@@ -273,3 +273,32 @@ proptest! {
         prop_assert_eq!(BTreeMap::from([("offered".to_owned(), digest('a'))]), planned(&seen).state.unit);
     }
 }
+
+#[test]
+fn drivers_run_on_the_clusters_java_and_jars() {
+    let spec = |plan: &Plan| plan.files["share/kernels/pyspark/kernel.json"].text.clone();
+    let plan = planned(&observation(|seen| {
+        relate(seen);
+        seen["relations"][0]["app"]["java-build"] = json!(digest('d'));
+        seen["relations"][0]["app"]["jars"] = json!(digest('e'));
+        seen["relations"][0]["app"]["jars-folder"] = json!("jars");
+    }));
+    assert!(spec(&plan).contains(r#""JAVA_HOME": "${tree:java}""#), "{}", spec(&plan));
+    assert_eq!((plan.trees["java"].base.to_string(), plan.trees["jars"].base.to_string()), (digest('d'), digest('e')));
+    let conf = &plan.files["conf/spark-defaults.conf"].text;
+    assert!(conf.contains("spark.executor.extraClassPath ${tree:jars}/jars/*\n"), "{conf}");
+    let follows = &plan.services["lab"].follows;
+    assert!(["tree:java", "tree:jars"].iter().all(|tree| follows.iter().any(|what| what == tree)), "{follows:?}");
+
+    let attached = |version: u32| {
+        planned(&observation(|seen| {
+            relate(seen);
+            seen["resources"]["java"] = json!({"revision": 1, "build": digest('f'), "facts": {"product": "java",
+                "version": format!("{version}.0.1"), "provides": {"java": version}}});
+        }))
+    };
+    let plan = attached(17);
+    assert!(spec(&plan).contains("${tree:java}") && plan.trees["java"].base.to_string() == digest('f'));
+    let blocked = attached(21).status;
+    assert!(blocked.message.contains("the attached Java is not Java 17"), "{blocked:?}");
+}

@@ -451,3 +451,70 @@ proptest! {
         planned(&seen);
     }
 }
+
+fn java(version: u32) -> Value {
+    json!({"revision": 1, "build": digest("java"), "facts": {"product": "java", "version": format!("{version}.0.9"),
+        "provides": {"java": version}}})
+}
+
+fn jars(scala: &str) -> Value {
+    json!({"revision": 1, "build": digest("jars"), "facts": {"product": "jars", "version": "",
+        "requires": {"scala": scala, "java": ">=8"}, "details": {"folder": ""}}})
+}
+
+#[test]
+fn an_attached_java_runs_everything() {
+    let mut seen = alone();
+    seen["resources"]["java"] = java(11);
+    seen["relations"] = json!([notebook(7)]);
+    seen["action"] = json!({"name": "run-pi", "params": {}});
+    let plan = planned(&seen);
+    for (name, service) in &plan.services {
+        assert_eq!(service.command[0], "${tree:java}/bin/java", "{name}");
+        assert_eq!(service.env["JAVA_HOME"], "${tree:java}", "{name}");
+        assert!(service.trees.iter().any(|tree| tree == "java"), "{name}");
+    }
+    assert!(plan.action.unwrap().trees.iter().any(|tree| tree == "java"));
+    assert_eq!(plan.trees["java"].base.to_string(), digest("java"));
+    let told = &plan.relations["7"].app;
+    assert_eq!((told["java"].as_str(), told["java-build"].as_str()), ("11", "${tree:java}"));
+    // The host has 17; what is attached counts all the same.
+    seen["resources"]["java"] = java(25);
+    let plan = planned(&seen);
+    assert_eq!(plan.status.state, State::Blocked);
+    assert!(plan.status.message.contains("needs Java 8 to 17, found 25"), "{}", plan.status.message);
+    seen["resources"]["java"]["facts"]["details"] = json!({"modules": ["java.base"]});
+    assert!(planned(&seen).status.message.contains("lacks modules"));
+}
+
+#[test]
+fn jars_are_on_the_class_path_of_drivers_and_executors() {
+    let mut seen = alone();
+    seen["relations"] = json!([notebook(7)]);
+    let before = planned(&seen);
+    seen["resources"]["jars"] = jars("2.12");
+    let plan = planned(&seen);
+    for who in ["driver", "executor"] {
+        let line = format!("spark.{who}.extraClassPath ${{tree:jars}}/*\n");
+        assert!(text(&plan, "driver/spark-defaults.conf").contains(&line), "{who}");
+    }
+    // No worker restarts for them.
+    assert!(plan.services["worker"].follows.iter().any(|what| what == "tree:jars"));
+    assert_eq!(plan.services["worker"].trees, before.services["worker"].trees);
+    assert_eq!(text(&plan, "daemon/spark-defaults.conf"), text(&before, "daemon/spark-defaults.conf"));
+    assert_eq!(plan.relations["7"].app["jars"], "${tree:jars}");
+    seen["resources"]["jars"]["facts"]["details"]["folder"] = json!("jars");
+    assert!(text(&planned(&seen), "driver/spark-defaults.conf").contains("${tree:jars}/jars/*"));
+    for (change, says) in [
+        (json!({"requires": {"scala": "2.13"}}), "for Scala 2.13"),
+        (json!({"requires": {"java": ">=21"}}), "need Java >=21"),
+        (json!({"details": {"carries": ["Scala's library"]}}), "carry Scala's library"),
+    ] {
+        seen["resources"]["jars"] = jars("2.12");
+        for (key, value) in change.as_object().unwrap() {
+            seen["resources"]["jars"]["facts"][key] = value.clone();
+        }
+        let plan = planned(&seen);
+        assert!(plan.status.state == State::Blocked && plan.status.message.contains(says), "{:?}", plan.status);
+    }
+}
