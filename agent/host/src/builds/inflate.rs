@@ -146,13 +146,15 @@ mod tests {
             at in any::<prop::sample::Index>(),
             bit in 0u8..8,
         ) {
-            let packed = gz(&text(seed, len), level);
+            let plain = text(seed, len);
+            let packed = gz(&plain, level);
             prop_assert_eq!(both(&packed[..at.index(packed.len())], 4096, 50_000).filter(|_| at.index(packed.len()) > 0), None);
             let mut flipped = packed.clone();
             // What a header says of time and system is nobody's.
             let at = 10 + at.index(packed.len() - 10);
             flipped[at] ^= 1 << bit;
-            prop_assert_eq!(both(&flipped, 4096, 50_000), None);
+            // The last byte before the checksum may have bits that mean nothing.
+            prop_assert!(both(&flipped, 4096, 50_000).is_none_or(|got| got == plain));
         }
     }
 
