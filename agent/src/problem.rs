@@ -46,6 +46,14 @@ impl Problem {
         self
     }
 
+    /// Says what was meant where a known word is near; else what to do stays as it is.
+    pub(crate) fn did_you_mean<'a>(self, word: &str, known: impl IntoIterator<Item = &'a str>) -> Self {
+        match stoker_model::strict::nearest(word, known) {
+            Some(near) => self.fix(format!("did you mean `{near}`?")),
+            None => self,
+        }
+    }
+
     /// The exit status of a CLI that ends with this problem.
     pub(crate) fn exit_code(&self) -> u8 {
         codes::find(&self.code).map_or_else(

@@ -1,10 +1,12 @@
 //! `stoker-host`: every side effect of stoker on the machine it runs on.
 //!
 //! Owns builds and their trees ([`builds`]), files ([`fs`]), services and their supervisor ([`services`]), short
-//! children ([`exec`]), files from the web ([`fetch`]), ports, users, and the facts of the host. It decides nothing: what should be is handed in,
+//! children ([`exec`]), files from the web ([`fetch`]), ports and [`claims`] on them, users, and the facts of the host.
+//! It decides nothing: what should be is handed in,
 //! what is comes back. It must not know the store, the API or any charm.
 
 pub mod builds;
+pub mod claims;
 pub mod exec;
 pub mod facts;
 pub mod fetch;

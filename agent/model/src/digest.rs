@@ -9,9 +9,14 @@ use crate::ids::Digest;
 #[error("cannot write the document as canonical JSON")]
 pub struct NotCanonical(#[from] serde_json::Error);
 
+/// A document's canonical JSON: equal documents are equal bytes.
+pub fn canonical<T: Serialize>(document: &T) -> Result<Vec<u8>, NotCanonical> {
+    serde_json_canonicalizer::to_vec(document).map_err(NotCanonical)
+}
+
 /// The digest of a document's canonical JSON: equal documents have equal digests on any host.
 pub fn of_document<T: Serialize>(document: &T) -> Result<Digest, NotCanonical> {
-    serde_json_canonicalizer::to_vec(document).map(|bytes| Digest::of(&bytes)).map_err(NotCanonical)
+    canonical(document).map(|bytes| Digest::of(&bytes))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 
 pub mod charm;
 pub mod digest;
+pub mod echo;
 pub mod ids;
 pub mod keys;
 pub mod local;

@@ -42,12 +42,11 @@ pub enum LocalError {
     },
 }
 
-/// The operation in flight. Each step is durable before the next begins.
+/// The operation in flight. Each step is durable before the next begins. A run of the charm is none: it is pure, so
+/// one that was cut off is as one that never was.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Op {
-    /// The charm runs for the observation with this digest.
-    Plan(Digest),
     /// Services of the applied plan are being stopped so that `to` can be applied.
     Move {
         /// What will be applied.

@@ -2,6 +2,7 @@
 //! Times are milliseconds since 1970, given by whoever writes.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -100,8 +101,8 @@ pub struct Release {
     pub charm: Digest,
     /// The charm's name, for tables.
     pub charm_name: String,
-    /// The charm's own description, so that reading a release needs no disk.
-    pub description: crate::charm::Charm,
+    /// The charm's own description, so that reading a release needs no disk. Releases by the same charm share one.
+    pub description: Arc<crate::charm::Charm>,
     /// Options that were set, checked.
     pub config: BTreeMap<String, Value>,
     /// Resources by name: the revision.

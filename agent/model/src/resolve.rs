@@ -78,12 +78,13 @@ pub struct Applied {
 }
 
 impl Applied {
-    /// Whether another plan asks the same of the host: same services, tasks, files and folders.
-    pub fn same_work(&self, other: &Self) -> bool {
-        self.services == other.services
-            && self.tasks == other.tasks
-            && self.groups == other.groups
-            && self.bindings == other.bindings
+    /// Whether it differs from what is applied only in the release and the observation that it answers.
+    pub fn alters_nothing(&self, applied: &Self) -> bool {
+        self.plan == applied.plan
+            && self.services == applied.services
+            && self.tasks == applied.tasks
+            && self.groups == applied.groups
+            && self.bindings == applied.bindings
     }
 }
 

@@ -86,7 +86,7 @@ impl Snapshot {
             }
             Key::Change(n) => set(&mut self.changes, n, value),
             Key::App(app) => set(&mut self.apps, app, value),
-            Key::Release(app, n) => set(&mut self.releases, (app, n), value),
+            Key::Release(app, n) => self.set_release(app, n, value),
             Key::Revision(app, resource, n) => set(&mut self.revisions, (app, resource, n), value),
             Key::AppState(app) => set(&mut self.app_state, app, value),
             Key::Unit(unit) => set(&mut self.units, unit, value),
@@ -100,6 +100,25 @@ impl Snapshot {
             Key::Action(id) => set(&mut self.actions, id, value),
         };
         done.map_err(|source| BadRecord { key: rest.to_owned(), source })
+    }
+
+    /// A release; what its charm says of itself is shared with the application's other releases by the same charm,
+    /// since there may be hundreds.
+    fn set_release(&mut self, app: String, n: u64, value: Option<&[u8]>) -> Result<(), serde_json::Error> {
+        let Some(bytes) = value else {
+            self.releases.remove(&(app, n));
+            return Ok(());
+        };
+        let mut release: Release = serde_json::from_slice(bytes)?;
+        let others = self.releases.range((app.clone(), 0)..=(app.clone(), u64::MAX));
+        let mut newest_first = others.rev().map(|(_, other)| other);
+        let same = newest_first
+            .find(|other| other.charm == release.charm && other.description == release.description);
+        if let Some(same) = same {
+            release.description = Arc::clone(&same.description);
+        }
+        self.releases.insert((app, n), Arc::new(release));
+        Ok(())
     }
 
     /// The units of an application, by number.

@@ -5,16 +5,12 @@ use serde::Serialize;
 use stoker_model::keys::Key;
 use stoker_model::record::{App, Change, Model, Move, MoveMode, Release, Unit};
 use stoker_model::snapshot::Snapshot;
-use stoker_model::strict::nearest;
-use stoker_store::Txn;
+use stoker_store::{MAX_OPS, Txn};
 
 use crate::api::caller::Caller;
 use crate::api::types::WriteRequest;
-use crate::core::{Core, now};
+use crate::core::{Core, find_app, find_unit, now};
 use crate::problem::{Problem, codes};
-
-/// Operations of one transaction; a store takes at most 100.
-const MAX_OPS: usize = 90;
 
 /// A change in the making.
 pub(super) struct Draft {
@@ -117,15 +113,7 @@ impl Draft {
 
     /// An application, or the problem that it is not there.
     pub(super) fn app(&self, name: &str, what: &str) -> Result<App, Problem> {
-        if let Some(app) = self.snapshot.apps.get(name) {
-            return Ok(App::clone(app));
-        }
-        let problem =
-            Problem::new(codes::NOT_FOUND, format!("cannot {what} `{name}`: there is no such application"));
-        Err(match nearest(name, self.snapshot.apps.keys().map(String::as_str)) {
-            Some(near) => problem.fix(format!("did you mean `{near}`?")),
-            None => problem.fix("stoker status"),
-        })
+        find_app(&self.snapshot, name, what).map(|app| App::clone(app))
     }
 
     /// An application's newest release.
@@ -138,17 +126,8 @@ impl Draft {
     pub(super) fn unit(&self, text: &str, what: &str) -> Result<Unit, Problem> {
         let wrong =
             |e: stoker_model::ids::IdError| Problem::new(codes::INVALID_VALUE, format!("cannot {what}: {e}"));
-        let id: stoker_model::ids::UnitId = text.parse().map_err(wrong)?;
-        if let Some(unit) = self.snapshot.units.get(&id) {
-            return Ok(Unit::clone(unit));
-        }
-        let problem =
-            Problem::new(codes::NOT_FOUND, format!("cannot {what} `{text}`: there is no such unit"));
-        let units: Vec<String> = self.snapshot.units.keys().map(ToString::to_string).collect();
-        Err(match nearest(text, units.iter().map(String::as_str)) {
-            Some(near) => problem.fix(format!("did you mean `{near}`?")),
-            None => problem.fix("stoker status"),
-        })
+        text.parse::<stoker_model::ids::UnitId>().map_err(wrong)?;
+        find_unit(&self.snapshot, text, what).map(|unit| Unit::clone(unit))
     }
 
     /// Makes a release the newest one and points all units that stay to it.
@@ -172,8 +151,24 @@ impl Draft {
         Ok(n)
     }
 
-    /// The transactions, with the change's record; the compare holds only if no other change came between.
-    pub(super) fn finish(mut self) -> Result<(u64, Vec<Txn>), Problem> {
+    /// Refuses a change that no single transaction holds: in several, an end between them would leave half of it.
+    pub(super) fn check_size(&self) -> Result<(), Problem> {
+        let own = |(key, _): &&(Key, Option<Vec<u8>>)| matches!(key, Key::App(_));
+        // The change's and the model's record come in the end, and applications whose moves may go at once.
+        let later = 2 + self.apps.len() - self.writes.iter().filter(own).count().min(self.apps.len());
+        let count = self.writes.len() + later;
+        if count <= MAX_OPS {
+            return Ok(());
+        }
+        let title = format!(
+            "cannot make the change: it is of {count} records, and one change holds {MAX_OPS} at the most"
+        );
+        Err(Problem::new(codes::TOO_LARGE, title)
+            .fix("do it in several changes, for example with fewer units at a time"))
+    }
+
+    /// The transaction, with the change's record; its compare holds only if no other change came between.
+    pub(super) fn finish(mut self) -> Result<(u64, Txn), Problem> {
         let number = self.number();
         for name in self.apps.clone() {
             let Some(app) = self.snapshot.apps.get(&name).map(|app| App::clone(app)) else { continue };
@@ -198,20 +193,14 @@ impl Draft {
         self.put(Key::Change(number), &change)?;
         let model = self.model.clone();
         self.put(Key::Model, &model)?;
-        let mut txns = vec![Txn::new().absent(Core::key(&Key::Change(number)))];
+        let mut txn = Txn::new().absent(Core::key(&Key::Change(number)));
         for (key, value) in self.writes {
-            let mut txn = txns.pop().unwrap_or_default();
-            if txn.ops.len() >= MAX_OPS {
-                txns.push(txn);
-                txn = Txn::new();
-            }
             let key = Core::key(&key);
             txn = match value {
                 Some(bytes) => txn.put(key, bytes),
                 None => txn.delete(key),
             };
-            txns.push(txn);
         }
-        Ok((number, txns))
+        Ok((number, txn))
     }
 }

@@ -68,7 +68,7 @@ impl Core {
                 inputs.resources.insert(resource.clone(), made);
             }
             Write::Refresh { app, path } => {
-                let name = self.charm_of(app, "refresh")?.description.name;
+                let name = self.charm_of(app, "refresh")?.description.name.clone();
                 inputs.charm = Some(self.take_charm(path.as_deref().unwrap_or(&name)).await?);
             }
             Write::Run { units, action, params } => {

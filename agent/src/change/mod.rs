@@ -15,6 +15,7 @@ use crate::core::Core;
 use crate::core::ProgressSink;
 use crate::problem::{Problem, codes};
 use stoker_host::fs::failpoint::hit;
+use stoker_store::Txn;
 
 pub(crate) use self::applications::scaled;
 use self::draft::Draft;
@@ -48,6 +49,7 @@ impl Core {
             actions: draft.actions.clone(),
             ..WriteReply::default()
         };
+        draft.check_size()?;
         if request.preview || request.if_token.is_some() {
             let mut preview = crate::unit::simulate(self, &draft.snapshot).await?;
             preview.bytes = inputs.new_bytes;
@@ -64,25 +66,32 @@ impl Core {
         if !reply.changed {
             return Ok(reply);
         }
-        if let Write::DestroyKept { id } = &request.what {
-            self.destroy_kept(id)?;
-        }
         reply.change = Some(draft.number());
         let (before, after) = steps::of(&request.what);
-        let (number, txns) = draft.finish()?;
-        hit(before);
-        for txn in txns {
-            let revision =
-                self.commit(txn).await.map_err(|e| Problem::internal("cannot commit the change", &e))?;
-            let Some(revision) = revision else {
-                let title = "cannot commit the change: the model changed at the same moment";
-                return Err(Problem::new(codes::CONFLICT, title).fix("run it again"));
-            };
-            self.note_change(number, revision);
+        let (number, txn) = draft.finish()?;
+        if let Write::DestroyKept { id } = &request.what {
+            self.set_kept_aside(id, number)?;
         }
+        hit(before);
+        let committed = self.commit_change(number, txn).await;
         hit(after);
+        if let Write::DestroyKept { id } = &request.what {
+            self.end_kept(id, number, committed.is_ok())?;
+        }
+        committed?;
         tracing::info!(change = number, by = caller.user, "{}", reply.says);
         Ok(reply)
+    }
+
+    async fn commit_change(&self, number: u64, txn: Txn) -> Result<(), Problem> {
+        let committed =
+            self.commit(txn).await.map_err(|e| Problem::internal("cannot commit the change", &e))?;
+        let Some(revision) = committed else {
+            let title = "cannot commit the change: the model changed at the same moment";
+            return Err(Problem::new(codes::CONFLICT, title).fix("run it again"));
+        };
+        self.note_change(number, revision);
+        Ok(())
     }
 }
 

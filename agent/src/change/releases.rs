@@ -19,14 +19,10 @@ pub(super) fn check_config(
 ) -> Result<BTreeMap<String, Value>, Problem> {
     for (name, value) in config {
         let Some(option) = charm.config.get(name) else {
-            let problem = Problem::new(
-                codes::NOT_FOUND,
-                format!("cannot set option `{name}`: charm {} has no such option", charm.name),
-            );
-            return Err(match stoker_model::strict::nearest(name, charm.config.keys().map(String::as_str)) {
-                Some(near) => problem.fix(format!("did you mean `{near}`?")),
-                None => problem.evidence(format!("options: {}", names(charm.config.keys()))),
-            });
+            let title = format!("cannot set option `{name}`: charm {} has no such option", charm.name);
+            return Err(Problem::new(codes::NOT_FOUND, title)
+                .evidence(format!("options: {}", names(charm.config.keys())))
+                .did_you_mean(name, charm.config.keys().map(String::as_str)));
         };
         option.check(value).map_err(|why| {
             Problem::new(codes::INVALID_VALUE, format!("cannot set option `{name}`: {why}"))
@@ -54,11 +50,9 @@ pub(super) fn configure(
         let title =
             format!("cannot reset option `{unknown}`: charm {} has no such option", release.charm_name);
         let known = release.description.config.keys().map(String::as_str);
-        let problem = Problem::new(codes::NOT_FOUND, title);
-        return Err(match stoker_model::strict::nearest(unknown, known) {
-            Some(near) => problem.fix(format!("did you mean `{near}`?")),
-            None => problem.fix(format!("stoker config {name}")),
-        });
+        return Err(Problem::new(codes::NOT_FOUND, title)
+            .fix(format!("stoker config {name}"))
+            .did_you_mean(unknown, known));
     }
     config.retain(|option, _| !unset.contains_key(option));
     if config == release.config {

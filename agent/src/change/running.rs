@@ -27,12 +27,9 @@ pub(super) fn run(
             let known: Vec<&str> = release.description.actions.keys().map(String::as_str).collect();
             let title =
                 format!("cannot run `{name}` on {id}: charm {} has no such action", release.charm_name);
-            let problem =
-                Problem::new(codes::NOT_FOUND, title).evidence(format!("actions: {}", known.join(", ")));
-            return Err(match stoker_model::strict::nearest(name, known) {
-                Some(near) => problem.fix(format!("did you mean `{near}`?")),
-                None => problem,
-            });
+            return Err(Problem::new(codes::NOT_FOUND, title)
+                .evidence(format!("actions: {}", known.join(", ")))
+                .did_you_mean(name, known));
         };
         let mut checked = check_params(name, action, params)?;
         for (param, path) in &inputs.files {
@@ -79,11 +76,8 @@ fn check_params(
 ) -> Result<BTreeMap<String, Value>, Problem> {
     let wrong = |code, why: String| Problem::new(code, format!("cannot run `{name}`: {why}"));
     if let Some(unknown) = params.keys().find(|param| !action.params.contains_key(*param)) {
-        let problem = wrong(codes::NOT_FOUND, format!("it has no parameter `{unknown}`"));
-        return Err(match stoker_model::strict::nearest(unknown, action.params.keys().map(String::as_str)) {
-            Some(near) => problem.fix(format!("did you mean `{near}`?")),
-            None => problem,
-        });
+        return Err(wrong(codes::NOT_FOUND, format!("it has no parameter `{unknown}`"))
+            .did_you_mean(unknown, action.params.keys().map(String::as_str)));
     }
     let mut checked = BTreeMap::new();
     for (param, known) in &action.params {

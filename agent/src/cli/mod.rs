@@ -3,6 +3,7 @@
 
 mod ask;
 mod client;
+mod diff;
 mod follow;
 mod out;
 mod progress;

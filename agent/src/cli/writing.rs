@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use stoker_model::size;
 
 use super::client::Client;
+use super::diff;
 use super::follow::{self, Patience, Subject};
 use super::out::{Out, bytes, clean};
 use super::progress::Shown;
@@ -186,20 +187,32 @@ fn render_unit(unit: &UnitPreview, line: &mut impl FnMut(String)) {
     // At the root is the whole plan, of a unit that comes or goes.
     for difference in unit.differences.iter().filter(|difference| !difference.at.is_empty()) {
         let at = &difference.at;
-        line(match (&difference.before, &difference.after) {
-            (Value::Null, after) => format!("    + {at} = {}", brief(after)),
-            (before, Value::Null) => format!("    - {at} = {}", brief(before)),
-            (before, after) => format!("    ~ {at}: {} -> {}", brief(before), brief(after)),
-        });
+        match (&difference.before, &difference.after) {
+            (Value::Null, after) => line(format!("    + {at} = {}", brief(after))),
+            (before, Value::Null) => line(format!("    - {at} = {}", brief(before))),
+            (Value::String(before), Value::String(after))
+                if [before, after].iter().any(|t| t.contains('\n')) =>
+            {
+                line(format!("    ~ {at}:"));
+                diff::unified(before, after).into_iter().for_each(|each| line(format!("        {each}")));
+            }
+            (before, after) => {
+                let (before, after) = diff::parted(&words(before), &words(after));
+                line(format!("    ~ {at}: {before} -> {after}"));
+            }
+        }
+    }
+}
+
+fn words(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
     }
 }
 
 fn brief(value: &Value) -> String {
-    let text = match value {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    };
-    super::table::cut(&text, 60)
+    super::table::cut(&words(value), 60)
 }
 
 /// `1 thing`, `2 things`.

@@ -192,12 +192,9 @@ impl Core {
             let title =
                 format!("cannot attach `{name}`: charm {} has no such resource", charm.description.name);
             let names: Vec<&str> = known.keys().map(String::as_str).collect();
-            let problem =
-                Problem::new(codes::NOT_FOUND, title).evidence(format!("resources: {}", names.join(", ")));
-            return Err(match stoker_model::strict::nearest(name, names) {
-                Some(near) => problem.fix(format!("did you mean `{near}`?")),
-                None => problem,
-            });
+            return Err(Problem::new(codes::NOT_FOUND, title)
+                .evidence(format!("resources: {}", names.join(", ")))
+                .did_you_mean(name, names));
         };
         let made = self.make_build(source, std::slice::from_ref(charm), &resource.product, progress).await?;
         if made.facts.product != resource.product {

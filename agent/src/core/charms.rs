@@ -12,7 +12,7 @@ use stoker_model::charm::{self, Charm};
 use stoker_model::ids::Digest;
 use stoker_model::record::Release;
 
-use super::Core;
+use super::{Core, find_app};
 use crate::problem::{Problem, chain, codes};
 
 /// The system user of charms' own programs, and of services that name none.
@@ -24,7 +24,7 @@ pub(crate) struct LoadedCharm {
     /// Its build.
     pub digest: Digest,
     /// Its description.
-    pub description: Charm,
+    pub description: Arc<Charm>,
     /// Its tree.
     pub folder: PathBuf,
 }
@@ -49,7 +49,7 @@ pub(crate) fn load(builds: &Builds, folder: &Path) -> Result<LoadedCharm, Proble
         )
         .evidence(e.to_string())
     })?;
-    let description = charm::parse(&text).map_err(|e| invalid(e.to_string()))?;
+    let description = Arc::new(charm::parse(&text).map_err(|e| invalid(e.to_string()))?);
     let programs = &description.programs;
     for program in
         [Some(&programs.dispatch), programs.inspect.as_ref(), programs.recipe.as_ref()].into_iter().flatten()
@@ -105,13 +105,11 @@ pub(crate) fn find(path: &[PathBuf], charm: &str) -> Result<PathBuf, Problem> {
         return Ok(folder.clone());
     }
     let looked: Vec<String> = path.iter().map(|p| p.display().to_string()).collect();
-    let problem = Problem::new(codes::NOT_FOUND, format!("cannot find charm `{charm}`"))
-        .evidence(format!("looked in {}", looked.join(", ")));
-    Err(match stoker_model::strict::nearest(charm, known.keys().map(String::as_str)) {
-        Some(near) => problem.fix(format!("did you mean `{near}`?")),
-        None => problem
-            .fix("give its folder, starting with ./ or /; `charms.path` in stoker.toml names more folders"),
-    })
+    let fix = "give its folder, starting with ./ or /; `charms.path` in stoker.toml names more folders";
+    Err(Problem::new(codes::NOT_FOUND, format!("cannot find charm `{charm}`"))
+        .evidence(format!("looked in {}", looked.join(", ")))
+        .fix(fix)
+        .did_you_mean(charm, known.keys().map(String::as_str)))
 }
 
 impl Core {
@@ -133,19 +131,16 @@ impl Core {
     /// The charm of an application's newest release.
     pub(crate) fn charm_of(&self, app: &str, what: &str) -> Result<LoadedCharm, Problem> {
         let snapshot = self.snapshot();
-        let Some(release) = snapshot.newest_release(app) else {
-            let problem = Problem::new(
-                codes::NOT_FOUND,
-                format!("cannot {what} `{app}`: there is no such application"),
-            );
-            return Err(match stoker_model::strict::nearest(app, snapshot.apps.keys().map(String::as_str)) {
-                Some(near) => problem.fix(format!("did you mean `{near}`?")),
-                None => problem.fix("stoker status"),
-            });
-        };
+        find_app(&snapshot, app, what)?;
+        let missing = || Problem::new(codes::INTERNAL, format!("cannot {what} `{app}`: it has no release"));
+        let release = snapshot.newest_release(app).ok_or_else(missing)?;
         let folder =
             self.builds.tree(&release.charm).map_err(|e| Problem::internal("cannot link the charm", &e))?;
-        Ok(LoadedCharm { digest: release.charm.clone(), description: release.description.clone(), folder })
+        Ok(LoadedCharm {
+            digest: release.charm.clone(),
+            description: Arc::clone(&release.description),
+            folder,
+        })
     }
 
     /// All charms that can be deployed by name.

@@ -7,40 +7,13 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use stoker_model::ids::UnitId;
 use stoker_model::observe::task_result;
-use stoker_model::record::{Action, ActionState, App, Release, Unit};
+use stoker_model::record::{Action, ActionState, Release, Unit};
 use stoker_model::snapshot::Snapshot;
 
+use super::lookup::{find_app, find_unit_or_leader};
 use super::{Core, rfc3339};
 use crate::api::types::{ActionDoc, Kept, OptionDoc, ReleaseDoc, ResourceDoc, RevisionDoc, UnitDoc, Version};
 use crate::problem::{Problem, codes};
-
-pub(super) fn find_app(snapshot: &Snapshot, name: &str, what: &str) -> Result<Arc<App>, Problem> {
-    if let Some(app) = snapshot.apps.get(name) {
-        return Ok(Arc::clone(app));
-    }
-    let problem =
-        Problem::new(codes::NOT_FOUND, format!("cannot {what} `{name}`: there is no such application"));
-    Err(match stoker_model::strict::nearest(name, snapshot.apps.keys().map(String::as_str)) {
-        Some(near) => problem.fix(format!("did you mean `{near}`?")),
-        None => problem.fix("stoker status"),
-    })
-}
-
-pub(super) fn find_unit(snapshot: &Snapshot, text: &str, what: &str) -> Result<Arc<Unit>, Problem> {
-    let id = match text.strip_suffix("/leader") {
-        Some(app) => snapshot.leader_of(app),
-        None => text.parse::<UnitId>().ok(),
-    };
-    if let Some(unit) = id.and_then(|id| snapshot.units.get(&id).cloned()) {
-        return Ok(unit);
-    }
-    let units: Vec<String> = snapshot.units.keys().map(ToString::to_string).collect();
-    let problem = Problem::new(codes::NOT_FOUND, format!("cannot {what} `{text}`: there is no such unit"));
-    Err(match stoker_model::strict::nearest(text, units.iter().map(String::as_str)) {
-        Some(near) => problem.fix(format!("did you mean `{near}`?")),
-        None => problem.fix("stoker status"),
-    })
-}
 
 /// What differs from one release to the next, a line each.
 fn difference(before: Option<&Release>, release: &Release) -> Vec<String> {
@@ -209,7 +182,7 @@ impl Core {
     pub(crate) async fn unit(&self, model: &str, text: &str) -> Result<UnitDoc, Problem> {
         Self::check_model(model)?;
         let snapshot = self.snapshot();
-        let unit = find_unit(&snapshot, text, "show")?;
+        let unit = find_unit_or_leader(&snapshot, text, "show")?.clone();
         let report = snapshot.reports.get(&unit.id).map(AsRef::as_ref).cloned().unwrap_or_default();
         let mut services = BTreeMap::new();
         for (name, service) in &report.services {
@@ -261,7 +234,7 @@ impl Core {
     /// The newest plan of a unit, as this host has it.
     pub(crate) fn plan(&self, model: &str, text: &str) -> Result<Value, Problem> {
         Self::check_model(model)?;
-        let unit = find_unit(&self.snapshot(), text, "show the plan of")?;
+        let unit = find_unit_or_leader(&self.snapshot(), text, "show the plan of")?.clone();
         let local = self.local(&unit.id)?;
         let Some(plan) = local.as_ref().and_then(|local| local.plan.as_ref()) else {
             let title = format!("cannot show the plan of {}: there is none yet", unit.id);

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::Core;
-use super::documents::{find_app, find_unit};
+use super::lookup::{find_app, find_unit_or_leader};
 use crate::problem::{Problem, codes};
 
 impl Core {
@@ -26,8 +26,8 @@ impl Core {
             }
         };
         match &unit {
-            None => drop(find_app(&snapshot, app, "show the log of")?),
-            Some(unit) => drop(find_unit(&snapshot, unit, "show the log of")?),
+            None => find_app(&snapshot, app, "show the log of").map(drop)?,
+            Some(unit) => find_unit_or_leader(&snapshot, unit, "show the log of").map(drop)?,
         }
         let list = self.supervisor.list().await.map_err(|e| Problem::internal("cannot list services", &e))?;
         let mut files = Vec::new();

@@ -7,7 +7,9 @@ mod builds;
 mod charms;
 mod check;
 mod documents;
+mod kept;
 mod logs;
+mod lookup;
 mod mirror;
 mod recipes;
 mod room;
@@ -19,10 +21,12 @@ mod status;
 mod why;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use stoker_host::builds::Builds;
+use stoker_host::claims::Claims;
 use stoker_host::fs::failpoint::hit;
 use stoker_host::services::Supervisor;
 use stoker_model::ids::UnitId;
@@ -36,6 +40,7 @@ use tokio::sync::{Notify, watch};
 pub(crate) use self::builds::moving::arriving;
 pub(crate) use self::builds::{MadeBuild, inspect_without_agent};
 pub(crate) use self::charms::LoadedCharm;
+pub(crate) use self::lookup::{find_app, find_unit};
 pub(crate) use self::run::run;
 pub(crate) use self::seal::Sealer;
 pub(crate) use self::seen::{Outcome, Seen};
@@ -69,6 +74,7 @@ pub(crate) struct Core {
     pub seen: Seen,
     workers: Mutex<BTreeMap<UnitId, Arc<Notify>>>,
     ports: Mutex<BTreeMap<UnitId, Ports>>,
+    claims: Claims,
     /// The revision that each change of this agent's life was committed at.
     revisions: Mutex<BTreeMap<u64, u64>>,
     /// Verbs write one at a time: each is checked against the snapshot that it is committed on.
@@ -168,13 +174,36 @@ impl Core {
         others.flat_map(|(first, count)| *first..=first.saturating_add(count - 1)).collect()
     }
 
+    /// The address that services bind.
+    pub(crate) fn address(&self) -> IpAddr {
+        let host = self.host();
+        let text = host.addresses.get("default").map_or("127.0.0.1", String::as_str);
+        text.parse().unwrap_or(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST))
+    }
+
+    /// Claims ports that no other agent of this host may allot from now on; false where one has them.
+    pub(crate) fn claim_ports(&self, first: u16, count: u16) -> bool {
+        self.claims.hold(self.address(), first, count)
+    }
+
     /// Remembers a unit's ports; none when it is gone.
     pub(crate) fn set_ports(&self, unit: &UnitId, ports: Option<Ports>) {
         let mut all = lock(&self.ports);
-        match ports {
-            Some(ports) => all.insert(unit.clone(), ports),
+        let before = match ports {
+            Some(ports) => {
+                for (first, count) in ports.values() {
+                    // Where another agent was quicker while this one was away, the listener will be told of.
+                    self.claim_ports(*first, *count);
+                }
+                all.insert(unit.clone(), ports)
+            }
             None => all.remove(unit),
         };
+        let now = all.get(unit);
+        let gone = |name: &String| now.is_none_or(|now| !now.contains_key(name));
+        for (_, (first, count)) in before.iter().flatten().filter(|(name, _)| gone(name)) {
+            self.claims.release(self.address(), *first, *count);
+        }
     }
 
     /// Refuses a model that is not there.

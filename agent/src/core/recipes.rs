@@ -264,6 +264,7 @@ impl Core {
             ("HOME", cache.display().to_string()),
             ("STOKER_CACHE", cache.display().to_string()),
             ("TMPDIR", work.display().to_string()),
+            (crate::hooks::AGENT_MARK, self.paths.root.display().to_string()),
         ];
         env.extend(own.into_iter().map(|(key, value)| (key.to_owned(), value)));
         if product != ANY {

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
 use stoker_host::builds::{Builds, Limits};
+use stoker_host::claims::Claims;
 use stoker_host::fs::failpoint::hit;
 use stoker_host::services::{ShimSupervisor, Supervisor};
 use stoker_host::{exec, facts, users};
@@ -24,7 +25,7 @@ use super::mirror;
 use super::seal::Sealer;
 use super::seen::Seen;
 use super::{Core, MODEL, lock};
-use crate::hooks::Hooks;
+use crate::hooks::{AGENT_MARK, Hooks};
 use crate::problem::{Problem, chain, codes};
 use crate::settings::log::LevelHandle;
 use crate::settings::{Paths, Settings};
@@ -134,8 +135,8 @@ async fn open(paths: Paths, settings: Settings) -> Result<Core, Problem> {
         Limits { entries: settings.limits.entries, bytes: settings.limits.bytes, ..Limits::default() };
     // What recipes that ended with an earlier agent had made so far.
     let making = paths.cache.join("making");
+    exec::end_strays(AGENT_MARK, &paths.root.display().to_string());
     if let Err(error) = stoker_host::fs::remove_tree(&making) {
-        // A recipe that outlived that agent may still write there; its end is that its folder is gone.
         tracing::warn!(%error, folder = %making.display(), "cannot remove what a recipe left");
     }
     let builds = Builds::open(&paths.builds)
@@ -146,7 +147,7 @@ async fn open(paths: Paths, settings: Settings) -> Result<Core, Problem> {
         let account = users::ensure_system_user(CHARM_USER, Path::new("/nonexistent"))
             .await
             .map_err(|e| Problem::internal(format!("cannot make the system user `{CHARM_USER}`"), &e))?;
-        Some((CHARM_USER.to_owned(), account.uid))
+        Some((CHARM_USER.to_owned(), account))
     } else {
         None
     };
@@ -156,7 +157,7 @@ async fn open(paths: Paths, settings: Settings) -> Result<Core, Problem> {
         return Err(Problem::new(codes::INTERNAL, title)
             .fix("install stoker whole: stoker, stoker-shim and stoker-hook go together"));
     }
-    let hooks = Hooks::start(&paths.run, shim.clone(), user)
+    let hooks = Hooks::start(&paths.run, &paths.root, shim.clone(), user)
         .map_err(|e| Problem::new(codes::FOLDER, format!("cannot use `{}`: {e}", paths.run.display())))?;
     let supervisor: Arc<dyn Supervisor> = Arc::new(
         ShimSupervisor::new(&paths.services, &shim)
@@ -168,6 +169,8 @@ async fn open(paths: Paths, settings: Settings) -> Result<Core, Problem> {
         Problem::new(codes::DATABASE, format!("cannot read the model in `{}`", paths.store.display()))
             .evidence(chain(&e))
     })?;
+    super::kept::tidy(&paths.kept, &snapshot)
+        .map_err(|e| Problem::new(codes::FOLDER, format!("cannot use `{}`: {e}", paths.kept.display())))?;
     let mirror = watch::Sender::new(Arc::new(snapshot));
     tokio::spawn(mirror::follow(Arc::clone(&store), mirror.clone()));
     Ok(Core {
@@ -184,6 +187,7 @@ async fn open(paths: Paths, settings: Settings) -> Result<Core, Problem> {
         seen: Seen::default(),
         workers: Mutex::new(BTreeMap::new()),
         ports: Mutex::new(BTreeMap::new()),
+        claims: Claims::default(),
         revisions: Mutex::new(BTreeMap::new()),
         writing: tokio::sync::Mutex::new(()),
         rest: watch::Sender::new(false),
@@ -359,47 +363,5 @@ impl Core {
         let stopped = futures_util::future::join_all(stops).await;
         self.stop.send_replace(true);
         stopped.into_iter().collect::<Result<(), _>>().map_err(failed)
-    }
-
-    /// The folder of kept data.
-    pub(crate) fn kept_folder(&self, id: &str) -> Result<PathBuf, Problem> {
-        let known = crate::unit::kept(&self.paths.kept);
-        if let Some((_, _, folder)) = known.iter().find(|(known, ..)| known == id) {
-            return Ok(folder.clone());
-        }
-        let title = format!("cannot find kept data `{id}`");
-        let problem = Problem::new(codes::NOT_FOUND, title);
-        Err(match stoker_model::strict::nearest(id, known.iter().map(|(id, ..)| id.as_str())) {
-            Some(near) => problem.fix(format!("did you mean `{near}`?")),
-            None => problem.fix("stoker kept list"),
-        })
-    }
-
-    /// Destroys kept data.
-    pub(crate) fn destroy_kept(&self, id: &str) -> Result<(), Problem> {
-        let folder = self.kept_folder(id)?;
-        stoker_host::fs::remove_tree(&folder)
-            .map_err(|e| Problem::internal(format!("cannot remove `{}`", folder.display()), &e))
-    }
-
-    /// Refuses to take back data that is another charm's, or that another unit takes back already.
-    pub(crate) fn check_reuse(
-        &self,
-        id: &str,
-        charm: &str,
-        snapshot: &stoker_model::snapshot::Snapshot,
-    ) -> Result<(), Problem> {
-        self.kept_folder(id)?;
-        let known = crate::unit::kept(&self.paths.kept);
-        let of = known.iter().find(|(known, ..)| known == id).map(|(_, meta, _)| meta.charm.clone());
-        if let Some(other) = of.filter(|other| other != charm) {
-            let title = format!("cannot take back `{id}`: it is data of charm {other}, not of {charm}");
-            return Err(Problem::new(codes::CONFLICT, title));
-        }
-        if let Some(unit) = snapshot.units.values().find(|unit| unit.reuse.as_deref() == Some(id)) {
-            let title = format!("cannot take back `{id}`: {} takes it back", unit.id);
-            return Err(Problem::new(codes::CONFLICT, title));
-        }
-        Ok(())
     }
 }

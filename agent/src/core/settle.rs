@@ -8,7 +8,7 @@ use stoker_model::record::ActionState;
 use stoker_model::snapshot::Snapshot;
 use stoker_model::status::State;
 
-use super::{Core, lock};
+use super::{Core, find_app, lock};
 use crate::api::types::ChangeStatus;
 use crate::problem::{Problem, codes};
 
@@ -144,19 +144,7 @@ impl Core {
         Self::check_model(model)?;
         let snapshot = self.snapshot();
         let apps: Vec<String> = match app {
-            Some(name) if !snapshot.apps.contains_key(name) => {
-                let problem = Problem::new(
-                    codes::NOT_FOUND,
-                    format!("cannot wait for `{name}`: there is no such application"),
-                );
-                return Err(
-                    match stoker_model::strict::nearest(name, snapshot.apps.keys().map(String::as_str)) {
-                        Some(near) => problem.fix(format!("did you mean `{near}`?")),
-                        None => problem,
-                    },
-                );
-            }
-            Some(name) => vec![name.to_owned()],
+            Some(name) => vec![find_app(&snapshot, name, "wait for")?.name.clone()],
             None => snapshot.apps.keys().cloned().collect(),
         };
         Ok(self.settled(&apps, snapshot.revision, None, wait).await)

@@ -7,7 +7,7 @@ use stoker_model::snapshot::Snapshot;
 use stoker_model::status::{State, Status};
 
 use super::Core;
-use super::documents::{find_app, find_unit};
+use super::lookup::{find_app, find_unit_or_leader};
 use crate::api::types::{Cause, Why};
 use crate::problem::Problem;
 use crate::unit::service_name;
@@ -27,7 +27,7 @@ impl Core {
         Self::check_model(model)?;
         let snapshot = self.snapshot();
         let units: Vec<UnitId> = if subject.contains('/') {
-            vec![find_unit(&snapshot, subject, "explain")?.id.clone()]
+            vec![find_unit_or_leader(&snapshot, subject, "explain")?.id.clone()]
         } else {
             find_app(&snapshot, subject, "explain")?;
             snapshot.units_of(subject).map(|unit| unit.id.clone()).collect()

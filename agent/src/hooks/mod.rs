@@ -4,4 +4,4 @@
 mod run;
 mod socket;
 
-pub(crate) use run::{HookError, Hooks};
+pub(crate) use run::{AGENT_MARK, HookError, Hooks};

@@ -6,10 +6,15 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use stoker_host::exec::{self, Exec, ExecError, Sandbox};
+use stoker_host::users::Account;
 use stoker_model::observation::Observation;
 use stoker_model::plan::{self, Plan, PlanError};
 
 use super::socket::{Context, Contexts};
+
+/// The variable by which a charm's programs are known as an agent's: the agent's folder. What outlived an agent that
+/// was killed is found by it.
+pub(crate) const AGENT_MARK: &str = "STOKER_AGENT_DIR";
 
 /// Why a run gave no plan.
 #[derive(Debug, thiserror::Error)]
@@ -60,13 +65,20 @@ pub(crate) struct Hooks {
     tools: PathBuf,
     shim: PathBuf,
     scratch: PathBuf,
-    /// The user that charms run as, and its id, where the agent may switch.
-    user: Option<(String, u32)>,
+    /// The user that charms run as, and its ids, where the agent may switch.
+    user: Option<(String, Account)>,
+    /// The agent's folder.
+    root: String,
 }
 
 impl Hooks {
     /// Starts the tool socket in `run` and links the tools there.
-    pub(crate) fn start(run: &Path, shim: PathBuf, user: Option<(String, u32)>) -> std::io::Result<Self> {
+    pub(crate) fn start(
+        run: &Path,
+        root: &Path,
+        shim: PathBuf,
+        user: Option<(String, Account)>,
+    ) -> std::io::Result<Self> {
         use std::os::unix::fs::PermissionsExt as _;
         let contexts = Contexts::default();
         let tools = run.join("tools");
@@ -83,7 +95,7 @@ impl Hooks {
         std::fs::create_dir_all(&scratch)?;
         std::fs::set_permissions(&scratch, std::fs::Permissions::from_mode(0o1777))?;
         let socket = super::socket::serve(run, contexts.clone())?;
-        Ok(Self { contexts, socket, tools, shim, scratch, user })
+        Ok(Self { contexts, socket, tools, shim, scratch, user, root: root.display().to_string() })
     }
 
     /// The user that charms run as, where the agent may switch.
@@ -100,7 +112,7 @@ impl Hooks {
     pub(crate) fn base_env(&self) -> BTreeMap<String, String> {
         let path =
             format!("{}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", self.tools.display());
-        [("PATH", path.as_str()), ("LANG", "C.UTF-8"), ("TERM", "dumb")]
+        [("PATH", path.as_str()), ("LANG", "C.UTF-8"), ("TERM", "dumb"), (AGENT_MARK, &self.root)]
             .map(|(k, v)| (k.to_owned(), v.to_owned()))
             .into()
     }
@@ -119,7 +131,10 @@ impl Hooks {
             unit: observation.unit.clone(),
             observation: document,
             plan: Mutex::new(None),
-            uid: self.user.as_ref().map_or_else(|| nix::unistd::geteuid().as_raw(), |(_, uid)| *uid),
+            uid: self
+                .user
+                .as_ref()
+                .map_or_else(|| nix::unistd::geteuid().as_raw(), |(_, account)| account.uid),
         });
         self.contexts.insert(token.clone(), Arc::clone(&context));
         let done = exec::run(&self.exec(folder, dispatch, observation, &token, deadline)).await;
@@ -181,6 +196,7 @@ impl Hooks {
             env,
             cwd: Some(folder.to_owned()),
             user: self.user(),
+            ids: self.user.as_ref().map(|(_, account)| (account.uid, account.gid)),
             deadline,
             sandbox: Some(Sandbox { write: vec![self.scratch.clone()], no_network: true }),
             output_cap: 64 * 1024,

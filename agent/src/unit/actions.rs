@@ -12,6 +12,7 @@ use stoker_model::record::{Action, ActionState, TaskResult};
 use stoker_model::resolve::resolve;
 use stoker_store::Txn;
 
+use super::bind::files_root;
 use super::pass::View;
 use super::service_name;
 use super::trouble::Trouble;
@@ -97,7 +98,7 @@ impl Worker {
         };
         let bindings = self.bind(view, &plan, true).await?;
         let answers = stoker_model::ids::Digest::of(format!("action/{}", action.id).as_bytes());
-        let root = self.files_root().join("actions").join(action.id.to_string());
+        let root = files_root(&self.core, &self.id).join("actions").join(action.id.to_string());
         let applied = resolve(&plan, view.unit.release, &answers, bindings, &root.display().to_string())
             .map_err(|e| Trouble::from_error("ST0333", &e))?;
         self.render(&applied)?;
@@ -147,7 +148,9 @@ impl Worker {
             let action = snapshot.actions.get(&id);
             action.is_some_and(|a| matches!(a.state, ActionState::Pending | ActionState::Running))
         };
-        let Ok(entries) = std::fs::read_dir(self.files_root().join("actions")) else { return Ok(()) };
+        let Ok(entries) = std::fs::read_dir(files_root(&self.core, &self.id).join("actions")) else {
+            return Ok(());
+        };
         for path in entries.flatten().map(|entry| entry.path()) {
             let id = path.file_name().and_then(|name| name.to_str()?.parse().ok());
             if !id.is_some_and(open) {

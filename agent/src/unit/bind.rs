@@ -1,25 +1,46 @@
 //! Binding a plan to this host: ports allotted, folders made, trees linked, secrets found. All of it before anything
 //! is stopped, all of it idempotent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use stoker_host::builds::{Derive, Take};
 use stoker_host::fs::failpoint::hit;
 use stoker_host::{ports, users};
-use stoker_model::ids::Digest;
+use stoker_model::ids::{Digest, UnitId};
 use stoker_model::local::Folder;
 use stoker_model::plan::{Dir, Plan, Tree};
 use stoker_model::resolve::{Bindings, resolve};
 
 use super::pass::View;
-use super::trouble::{SOON, Trouble};
+use super::trouble::Trouble;
 use super::worker::Worker;
 use crate::core::Core;
 
 /// The marker in a folder of data: a mount that is missing is not an empty folder.
 const MARKER: &str = ".stoker-data";
+
+/// Where a plan's folder is.
+pub(super) fn place(core: &Core, unit: &UnitId, name: &str, dir: &Dir) -> PathBuf {
+    let folder = core.unit_folder(unit);
+    match (&dir.path, dir.keep) {
+        (Some(path), _) => PathBuf::from(path),
+        (None, true) => folder.join("data").join(name),
+        (None, false) => folder.join("scratch").join(name),
+    }
+}
+
+/// Where rendered files go.
+pub(super) fn files_root(core: &Core, unit: &UnitId) -> PathBuf {
+    core.unit_folder(unit).join("files")
+}
+
+/// What a plan's tree is derived by.
+pub(super) fn recipe(tree: &Tree) -> Derive {
+    let take = tree.take.iter().cloned().map(|t| Take { from: t.from, path: t.path, to: t.to });
+    Derive { base: tree.base.clone(), drop: tree.drop.clone(), take: take.collect() }
+}
 
 impl Worker {
     /// Binds and renders the newest plan: what the unit will move to.
@@ -29,22 +50,21 @@ impl Worker {
         };
         let bindings = self.bind(view, &plan, true).await?;
         hit("agent.prepare.bound");
-        let root = self.files_root();
+        let root = files_root(&self.core, &self.id);
         let release = self.local.planned_release;
         let candidate = resolve(&plan, release, &answers, bindings, &root.display().to_string())
             .map_err(|e| Trouble::from_error("ST0333", &e))?;
         // What is equal but for the observation that it answers was prepared already.
         self.render(&candidate)?;
         hit("agent.prepare.rendered");
+        let moves = !self.local.applied.as_ref().is_some_and(|applied| candidate.alters_nothing(applied));
         self.local.candidate = Some(candidate);
-        self.save()?;
+        if moves {
+            self.save()?;
+        }
+        // What alters nothing is written once, when it is applied.
         hit("agent.prepare.done");
         Ok(())
-    }
-
-    /// Where rendered files go.
-    pub(super) fn files_root(&self) -> PathBuf {
-        self.core.unit_folder(&self.id).join("files")
     }
 
     /// Binds a plan. With `folders` false nothing is made on disk but trees' links.
@@ -63,8 +83,10 @@ impl Worker {
         if folders {
             self.bind_folders(view, plan).await?;
         }
-        let dirs =
-            plan.dirs.iter().map(|(name, dir)| (name.clone(), self.place(name, dir).display().to_string()));
+        let dirs = plan
+            .dirs
+            .iter()
+            .map(|(name, dir)| (name.clone(), place(&self.core, &self.id, name, dir).display().to_string()));
         Ok(Bindings {
             trees,
             ports: plan.ports.keys().filter_map(|n| Some((n.clone(), *self.local.ports.get(n)?))).collect(),
@@ -90,8 +112,7 @@ impl Worker {
                 let path = builds.tree(&tree.base)?;
                 return Ok((tree.base, path));
             }
-            let take = tree.take.into_iter().map(|t| Take { from: t.from, path: t.path, to: t.to }).collect();
-            let derived = builds.derive(&Derive { base: tree.base, drop: tree.drop, take })?;
+            let derived = builds.derive(&recipe(&tree))?;
             Ok((derived.digest, derived.path))
         })
         .await
@@ -108,7 +129,7 @@ impl Worker {
     }
 
     fn bind_ports(&mut self, plan: &Plan) -> Result<(), Trouble> {
-        let address = self.address();
+        let address = self.core.address();
         let mut changed = false;
         for (name, port) in &plan.ports {
             // Remembered, never moved in silence; only a range that must grow is allotted anew.
@@ -119,37 +140,24 @@ impl Worker {
             for (first, count) in self.local.ports.values() {
                 taken.extend(*first..=first.saturating_add(count - 1));
             }
-            let first = ports::choose(port.prefer, port.count, &taken, address).map_err(|error| Trouble {
-                retry: Some(SOON),
-                ..Trouble::blocked(
-                    "ST0335",
-                    format!("port {name}: {error}"),
-                    "free a port, or prefer another one",
-                )
-            })?;
+            let choose = |taken: &BTreeSet<u16>| {
+                ports::choose(port.prefer, port.count, taken, address).map_err(|error| {
+                    let fix = "free a port, or prefer another one";
+                    Trouble::blocked("ST0335", format!("port {name}: {error}"), fix)
+                })
+            };
+            let mut first = choose(&taken)?;
+            while !self.core.claim_ports(first, port.count) {
+                // Another agent has it, though nothing listens there yet.
+                taken.insert(first);
+                first = choose(&taken)?;
+            }
             self.local.ports.insert(name.clone(), (first, port.count));
             hit("agent.prepare.port-chosen");
             self.core.set_ports(&self.id, Some(self.local.ports.clone()));
             changed = true;
         }
         if changed { self.save() } else { Ok(()) }
-    }
-
-    /// The address that services bind.
-    pub(super) fn address(&self) -> std::net::IpAddr {
-        let host = self.core.host();
-        let text = host.addresses.get("default").map_or("127.0.0.1", String::as_str);
-        text.parse().unwrap_or(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST))
-    }
-
-    /// Where a plan's folder is.
-    fn place(&self, name: &str, dir: &Dir) -> PathBuf {
-        let folder = self.core.unit_folder(&self.id);
-        match (&dir.path, dir.keep) {
-            (Some(path), _) => PathBuf::from(path),
-            (None, true) => folder.join("data").join(name),
-            (None, false) => folder.join("scratch").join(name),
-        }
     }
 
     async fn bind_folders(&mut self, view: &View, plan: &Plan) -> Result<(), Trouble> {
@@ -162,7 +170,7 @@ impl Worker {
             stoker_host::fs::make_folder(&folder, 0o755, None).map_err(|e| wrong(&folder, &e))?;
         }
         for (name, dir) in &plan.dirs {
-            let path = self.place(name, dir);
+            let path = place(&self.core, &self.id, name, dir);
             let mode = dir.mode.as_deref().and_then(|m| u32::from_str_radix(m, 8).ok()).unwrap_or(0o750);
             let owner = self.account(dir.user.as_deref()).await?;
             let known =

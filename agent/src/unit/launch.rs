@@ -90,7 +90,7 @@ impl Worker {
             if *count > 1 {
                 continue;
             }
-            stoker_host::ports::check(self.address(), *first, *count).map_err(|error| {
+            stoker_host::ports::check(self.core.address(), *first, *count).map_err(|error| {
                 Trouble::blocked(
                     "ST0335",
                     format!("port {name}: {error}"),

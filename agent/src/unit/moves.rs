@@ -60,12 +60,12 @@ impl Worker {
                 self.commit_move(view, *to).await
             }
             Some(Op::Remove(_)) => self.go_on_removing(view).await,
-            Some(Op::Plan(_)) | None => Ok(()),
+            None => Ok(()),
         }
     }
 
     /// Tells the store, then the journal, that a plan is applied; then removes what no plan names any more.
-    async fn commit_move(&mut self, view: &View, to: Applied) -> Result<(), Trouble> {
+    pub(super) async fn commit_move(&mut self, view: &View, to: Applied) -> Result<(), Trouble> {
         self.publish(view, &to.plan, &to.bindings).await?;
         hit("agent.move.published");
         // Before the plan counts as applied: after that nobody would come back to it.
@@ -130,6 +130,7 @@ impl Worker {
     /// A plan that waits for others: relation data, state and status are committed, nothing else.
     pub(super) async fn hold(&mut self, view: &View) -> Result<(), Trouble> {
         let Some(plan) = self.local.plan.clone() else { return Ok(()) };
+        self.save_plan()?;
         let bindings = self.bind(view, &plan, false).await?;
         self.publish(view, &plan, &bindings).await
     }
@@ -138,7 +139,7 @@ impl Worker {
     async fn publish(&self, view: &View, plan: &Plan, bindings: &Bindings) -> Result<(), Trouble> {
         let snapshot = self.core.snapshot();
         let leads = snapshot.leader_of(&self.id.app).as_ref() == Some(&self.id);
-        let address = self.address().to_string();
+        let address = self.core.address().to_string();
         let mut puts: Vec<(Key, Vec<u8>)> = Vec::new();
         let json = |value: &dyn erased::Json| value.json().map_err(|e| Trouble::from_error("ST0332", &e));
         for relation in snapshot.relations_of(&self.id.app) {
@@ -207,7 +208,7 @@ impl Worker {
             verdicts: plan.map(|plan| plan.verdicts.clone()).unwrap_or_default(),
             services,
             ports: applied.map(|applied| applied.bindings.ports.clone()).unwrap_or_default(),
-            address: self.address().to_string(),
+            address: self.core.address().to_string(),
             app_status: plan.and_then(|plan| plan.app_status.clone()),
             trees: applied
                 .map(|a| a.bindings.trees.iter().map(|(n, (d, _))| (n.clone(), d.clone())).collect())

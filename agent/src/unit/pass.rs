@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use stoker_host::fs::failpoint::hit;
-use stoker_model::digest::of_document;
+use stoker_model::digest::canonical;
+use stoker_model::echo::{Cause, cause};
 use stoker_model::ids::Digest;
 use stoker_model::local::{Failure, Op, RemoveStep};
 use stoker_model::next::{MAX_ECHOES, Next, Seen, next_operation};
@@ -14,6 +15,7 @@ use stoker_model::observation::{Observation, TaskState};
 use stoker_model::observe::{Here, missing_resources, observe, task_result};
 use stoker_model::plan::Plan;
 use stoker_model::record::{TaskResult, Unit};
+use stoker_model::resolve::Applied;
 use stoker_model::snapshot::Snapshot;
 use stoker_model::status::{State, Status};
 
@@ -34,6 +36,21 @@ pub(super) struct View {
     pub unit: Arc<Unit>,
 }
 
+/// An observation with its digest.
+struct Looked {
+    observation: Observation,
+    canonical: Vec<u8>,
+    digest: Digest,
+}
+
+impl Looked {
+    fn at(observation: Observation) -> Result<Self, Trouble> {
+        let canonical = canonical(&observation).map_err(|e| Trouble::from_error("ST0332", &e))?;
+        let digest = Digest::of(&canonical);
+        Ok(Self { observation, canonical, digest })
+    }
+}
+
 impl Worker {
     /// One pass.
     pub(super) async fn pass(&mut self) -> Pass {
@@ -45,7 +62,11 @@ impl Worker {
             return self.take_down_leftovers().await;
         };
         let view = View { snapshot, unit };
-        match self.look_and_do(&view).await {
+        let done = match self.look_and_do(&view).await {
+            Ok(Pass::Wait(wait)) => self.save_plan().map(|()| Pass::Wait(wait)),
+            other => other,
+        };
+        match done {
             Ok(pass) => {
                 if let Pass::Wait(_) = pass {
                     let outcome = Outcome {
@@ -68,7 +89,8 @@ impl Worker {
                 tracing::warn!(unit = %self.id, status = trouble.status.state.word(), "{}", trouble.status.message);
                 self.trouble = Some(trouble);
                 // What is applied goes on whatever is in the way of what is new.
-                if let Err(further) = self.keep_running(&view).await {
+                let kept = self.keep_running(&view).await.map(drop);
+                for further in [kept, self.save_plan()].into_iter().filter_map(Result::err) {
                     tracing::warn!(unit = %self.id, "{}", further.status.message);
                 }
                 let _ = self.report(&view).await;
@@ -107,18 +129,31 @@ impl Worker {
             self.report(view).await?;
             return Ok(Pass::Wait(None));
         }
-        let observation = self.observe(view);
-        let digest = match &observation {
-            Some(seen) => Some(of_document(seen).map_err(|e| Trouble::from_error("ST0332", &e))?),
+        let seen = match self.observe(view) {
+            Some(observation) => Some(Looked::at(observation)?),
             None => None,
         };
-        self.forgive_echoes(observation.as_ref())?;
-        let mut next = self.decide(view, digest.as_ref());
+        let digest = seen.as_ref().map(|seen| &seen.digest);
+        self.forgive_echoes(seen.as_ref())?;
+        let mut next = self.decide(view, digest);
+        if let (Next::Plan, Some(seen)) = (&next, &seen) {
+            self.run_charm(view, seen).await;
+            if self.core.snapshot().revision != view.snapshot.revision {
+                // What came meanwhile is planned for before anything is moved.
+                return Ok(Pass::Again);
+            }
+            next = self.decide(view, digest);
+        }
         if next == Next::Prepare {
             self.prepare(view).await?;
             // What was prepared is seen in the next observation (its tasks are): it is carried on with first, so
             // that a plan that answers its own preparation still gets somewhere.
-            next = self.decide(view, digest.as_ref());
+            next = self.decide(view, digest);
+        }
+        if let Some(same) = self.same_as_applied() {
+            // Only which observation it answers is new: noted, and on with what is applied.
+            self.commit_move(view, same).await?;
+            next = self.decide(view, digest);
         }
         match next {
             Next::Resume => {
@@ -126,13 +161,7 @@ impl Worker {
                 Ok(Pass::Again)
             }
             Next::Remove => self.begin_removal(view).await,
-            Next::Plan => {
-                let (Some(observation), Some(digest)) = (observation, digest) else {
-                    return Ok(Pass::Wait(None));
-                };
-                self.run_charm(view, &observation, digest).await?;
-                Ok(Pass::Again)
-            }
+            Next::Plan => Ok(if seen.is_some() { Pass::Again } else { Pass::Wait(None) }),
             Next::Failed => self.wait_for_retry(view).await,
             Next::Unsettled => {
                 let last: Vec<&String> = self.local.echoes.iter().rev().take(2).collect();
@@ -196,6 +225,16 @@ impl Worker {
                 Ok(Pass::Wait(wait))
             }
         }
+    }
+
+    /// The candidate where applying it alters nothing.
+    fn same_as_applied(&self) -> Option<Applied> {
+        let (applied, candidate) = (self.local.applied.as_ref()?, self.local.candidate.as_ref()?);
+        let same = applied != candidate
+            && self.local.op.is_none()
+            && candidate.plan.hold.is_none()
+            && candidate.alters_nothing(applied);
+        same.then(|| candidate.clone())
     }
 
     fn decide(&self, view: &View, digest: Option<&Digest>) -> Next {
@@ -265,23 +304,16 @@ impl Worker {
         Ok(())
     }
 
-    async fn run_charm(
-        &mut self,
-        view: &View,
-        observation: &Observation,
-        digest: Digest,
-    ) -> Result<(), Trouble> {
-        let Some(release) = view.snapshot.release_of(&view.unit) else { return Ok(()) };
-        let seen = serde_json::to_value(observation).map_err(|e| Trouble::from_error("ST0332", &e))?;
-        self.note_echo(&seen);
-        self.local.op = Some(Op::Plan(digest.clone()));
-        self.save()?;
+    /// Runs the charm. Nothing is written: a plan goes to the journal with the first thing that follows from it.
+    async fn run_charm(&mut self, view: &View, seen: &Looked) {
+        let Some(release) = view.snapshot.release_of(&view.unit) else { return };
+        self.note_echo(seen);
         hit("agent.plan.pending");
         let plan = match self.charm_folder(&release.charm).await {
             Ok(folder) => {
                 let timeout = self.core.settings().charm_timeout;
                 let dispatch = &release.description.programs.dispatch;
-                self.core.hooks.plan(&folder, dispatch, observation, timeout).await.map_err(|error| {
+                self.core.hooks.plan(&folder, dispatch, &seen.observation, timeout).await.map_err(|error| {
                     let code =
                         if matches!(error, crate::hooks::HookError::Plan(_)) { "ST0323" } else { "ST0322" };
                     (code, crate::problem::chain(&error), error.evidence().to_owned())
@@ -290,8 +322,8 @@ impl Worker {
             Err(trouble) => Err(("ST0324", trouble.status.message, String::new())),
         };
         hit("agent.plan.ran");
-        self.last_seen = Some(seen);
-        self.local.op = None;
+        self.last_seen = Some(seen.canonical.clone());
+        let digest = seen.digest.clone();
         match plan {
             Ok(plan) => self.take_plan(plan, view.unit.release, digest),
             Err((code, message, evidence)) => {
@@ -302,9 +334,8 @@ impl Worker {
                 self.local.failure = Some(Failure { observation: digest, count, code, message, evidence });
             }
         }
-        self.save()?;
+        self.unsaved = true;
         hit("agent.plan.done");
-        Ok(())
     }
 
     fn take_plan(&mut self, plan: Plan, release: u64, digest: Digest) {
@@ -316,23 +347,33 @@ impl Worker {
         self.busy = None;
     }
 
-    /// Tells whether the observation differs from the last one only by what the unit itself put out.
-    fn note_echo(&mut self, seen: &serde_json::Value) {
-        let Some(last) = &self.last_seen else { return };
-        match own_difference(last, seen) {
-            Some(own) => self.local.echoes.push(own),
-            None => self.local.echoes.clear(),
+    /// Counts a run whose only cause is the unit's own last output.
+    fn note_echo(&mut self, seen: &Looked) {
+        let Some(cause) = self.cause(seen) else { return };
+        match cause {
+            Cause::World => {
+                self.local.echoes.clear();
+                self.streak.clear();
+            }
+            Cause::Own(what) => self.local.echoes.push(what),
+            Cause::Steps(what) if self.streak.contains(&seen.digest) => self.local.echoes.push(what),
+            Cause::Steps(_) => {}
         }
+        self.streak.insert(seen.digest.clone());
+    }
+
+    /// Why an observation differs from the last one that the charm ran for; `None` where there is none.
+    fn cause(&self, seen: &Looked) -> Option<Cause> {
+        let last = serde_json::from_slice(self.last_seen.as_ref()?).ok()?;
+        Some(cause(&last, &serde_json::from_slice(&seen.canonical).ok()?))
     }
 
     /// A unit that was stopped for not settling goes on with the first change that is not its own.
-    fn forgive_echoes(&mut self, observation: Option<&Observation>) -> Result<(), Trouble> {
-        let Some(observation) = observation.filter(|_| self.local.echoes.len() >= MAX_ECHOES) else {
-            return Ok(());
-        };
-        let seen = serde_json::to_value(observation).map_err(|e| Trouble::from_error("ST0332", &e))?;
-        if self.last_seen.as_ref().is_none_or(|last| own_difference(last, &seen).is_none()) {
+    fn forgive_echoes(&mut self, seen: Option<&Looked>) -> Result<(), Trouble> {
+        let Some(seen) = seen.filter(|_| self.local.echoes.len() >= MAX_ECHOES) else { return Ok(()) };
+        if self.cause(seen).is_none_or(|cause| cause == Cause::World) {
             self.local.echoes.clear();
+            self.streak.clear();
             self.save()?;
         }
         Ok(())
@@ -407,44 +448,4 @@ fn gate_trouble(waiting: &[String], bad: &[String], results: &BTreeMap<String, T
     let status =
         Status::new(State::Blocked, message).code("ST0326").fix(format!("stoker restart UNIT/{first}"));
     Trouble { status, retry: None }
-}
-
-/// Whether two observations' tasks differ only in which there are, not in what became of any.
-fn only_waiting(last: &serde_json::Value, seen: &serde_json::Value) -> bool {
-    let begun = |value: &serde_json::Value| -> Option<serde_json::Map<String, serde_json::Value>> {
-        let mut tasks = value.get("tasks")?.as_object()?.clone();
-        tasks.retain(|_, task| task.get("state").is_some_and(|state| state != "waiting"));
-        Some(tasks)
-    };
-    let (Some(last), Some(seen)) = (begun(last), begun(seen)) else { return false };
-    last.iter().all(|(name, task)| seen.get(name).is_none_or(|other| other == task))
-        && seen.iter().all(|(name, task)| last.get(name).is_none_or(|other| other == task))
-}
-
-/// In what two observations differ, where all of it is what the unit itself put out.
-fn own_difference(last: &serde_json::Value, seen: &serde_json::Value) -> Option<String> {
-    let mut own = Vec::new();
-    let keys: BTreeSet<&String> =
-        [last, seen].into_iter().filter_map(|v| v.as_object()).flat_map(|map| map.keys()).collect();
-    for key in keys.into_iter().filter(|key| last.get(*key) != seen.get(*key)) {
-        match key.as_str() {
-            "state" | "ports" | "secrets" => own.push(key.as_str()),
-            "relations" if own_data_only(last, seen) => own.push("its relation data"),
-            "tasks" if only_waiting(last, seen) => own.push("tasks"),
-            _ => return None,
-        }
-    }
-    Some(own.join(" and "))
-}
-
-/// Whether two observations' relations differ only in what we published ourselves.
-fn own_data_only(last: &serde_json::Value, seen: &serde_json::Value) -> bool {
-    let without = |value: &serde_json::Value| -> Option<serde_json::Value> {
-        let mut relations = value.get("relations")?.clone();
-        for relation in relations.as_array_mut()? {
-            relation.as_object_mut()?.remove("ours");
-        }
-        Some(relations)
-    };
-    without(last) == without(seen)
 }

@@ -272,6 +272,9 @@ fn next_leader(snapshot: &Snapshot, unit: &UnitId) -> Option<(Key, App)> {
 pub(crate) fn kept(folder: &std::path::Path) -> Vec<(String, KeptMeta, PathBuf)> {
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
     let read = |entry: std::fs::DirEntry| {
+        if entry.file_name().as_encoded_bytes().starts_with(b".") {
+            return None;
+        }
         let bytes = std::fs::read(entry.path().join("meta.json")).ok()?;
         Some((
             entry.file_name().to_string_lossy().into_owned(),

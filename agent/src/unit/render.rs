@@ -8,6 +8,7 @@ use stoker_host::fs::failpoint::hit;
 use stoker_host::users;
 use stoker_model::resolve::Applied;
 
+use super::bind::files_root;
 use super::trouble::Trouble;
 use super::worker::Worker;
 use crate::core::Core;
@@ -66,7 +67,7 @@ impl Worker {
 
     /// Removes rendered files that neither what is applied nor the candidate names.
     pub(super) fn sweep_files(&self) -> Result<(), Trouble> {
-        let root = self.files_root();
+        let root = files_root(&self.core, &self.id);
         let kept: BTreeSet<PathBuf> = [&self.local.applied, &self.local.candidate]
             .into_iter()
             .flatten()

@@ -15,6 +15,7 @@ use stoker_model::report::bags;
 use stoker_model::resolve::{Applied, Bindings, Changes, resolve};
 use stoker_model::snapshot::Snapshot;
 
+use super::bind::{files_root, place, recipe};
 use super::busy::{ask_busy, in_words};
 use crate::api::types::{Difference, Preview, UnitPreview};
 use crate::core::Core;
@@ -113,7 +114,7 @@ async fn step(
         return Ok(true);
     }
     let bindings = bind(core, &unit.id, snapshot, &plan, &mut imagined.local, problems);
-    let root = core.unit_folder(&unit.id).join("files").display().to_string();
+    let root = files_root(core, &unit.id).display().to_string();
     let candidate = resolve(&plan, unit.release, &digest, bindings, &root)
         .map_err(|e| Problem::internal("cannot preview", &e))?;
     imagine_tasks(snapshot, &unit.id, &candidate);
@@ -143,17 +144,7 @@ fn bind(
     for (name, tree) in &plan.trees {
         // A derived tree's digest comes from manifests alone; where one is missing the recipe stands for it.
         let plain = tree.drop.is_empty() && tree.take.is_empty();
-        let take = tree.take.iter().cloned().map(|t| stoker_host::builds::Take {
-            from: t.from,
-            path: t.path,
-            to: t.to,
-        });
-        let spec = stoker_host::builds::Derive {
-            base: tree.base.clone(),
-            drop: tree.drop.clone(),
-            take: take.collect(),
-        };
-        let digest = if plain { Ok(tree.base.clone()) } else { core.builds.derived_digest(&spec) };
+        let digest = if plain { Ok(tree.base.clone()) } else { core.builds.derived_digest(&recipe(tree)) };
         let digest = digest.unwrap_or_else(|error| {
             problems.insert(format!("{unit}: tree {name}: {}", chain(&error)));
             of_document(tree).unwrap_or_else(|_| Digest::of(b""))
@@ -169,15 +160,10 @@ fn bind(
             local.ports.insert(name.clone(), (first, port.count));
         }
     }
-    let folder = core.unit_folder(unit);
-    let dirs = plan.dirs.iter().map(|(name, dir)| {
-        let path = match (&dir.path, dir.keep) {
-            (Some(path), _) => path.clone(),
-            (None, true) => folder.join("data").join(name).display().to_string(),
-            (None, false) => folder.join("scratch").join(name).display().to_string(),
-        };
-        (name.clone(), path)
-    });
+    let dirs = plan
+        .dirs
+        .iter()
+        .map(|(name, dir)| (name.clone(), place(core, unit, name, dir).display().to_string()));
     let secret = |(name, wanted): (&String, &stoker_model::plan::Secret)| {
         let own = || {
             let mine = snapshot.secrets.values().find(|s| s.app == unit.app && s.name == *name);
@@ -216,7 +202,7 @@ fn imagine_tasks(snapshot: &mut Snapshot, unit: &UnitId, candidate: &Applied) {
 
 fn publish(core: &Core, snapshot: &mut Snapshot, unit: &Unit, plan: &Plan, bindings: &Bindings) {
     let leads = snapshot.leader_of(&unit.id.app).as_ref() == Some(&unit.id);
-    let address = core.host().addresses.get("default").cloned().unwrap_or_default();
+    let address = core.address().to_string();
     let relations: Vec<u64> = snapshot.relations_of(&unit.id.app).map(|relation| relation.id).collect();
     for relation in relations {
         let (app, own) = bags(plan, relation, bindings, &address);

@@ -1,12 +1,12 @@
 //! A unit's worker: its loop and its memory. Owns when a pass begins; a pass itself is in `pass`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use stoker_host::fs::failpoint::hit;
-use stoker_model::ids::UnitId;
-use stoker_model::local::{Local, Op};
+use stoker_model::ids::{Digest, UnitId};
+use stoker_model::local::Local;
 use tokio::sync::Notify;
 
 use super::services::Services;
@@ -45,12 +45,16 @@ pub(super) struct Worker {
     pub id: UnitId,
     pub local: Local,
     pub services: Services,
-    /// The last observation that the charm ran for, to tell what differed.
-    pub last_seen: Option<serde_json::Value>,
+    /// `local` has a plan (or a charm's failure) that the journal has not: it goes there with what follows from it.
+    pub unsaved: bool,
+    /// The last observation that the charm ran for, as canonical JSON, to tell what differed.
+    pub last_seen: Option<Vec<u8>>,
+    /// Observations since something last came from outside, to tell those that come back.
+    pub streak: BTreeSet<Digest>,
     /// When a task may be tried again, by the supervisor's name.
     pub task_waits: BTreeMap<String, Instant>,
     /// Tasks that run again though their result stands.
-    pub repeating: std::collections::BTreeSet<String>,
+    pub repeating: BTreeSet<String>,
     /// When the charm may be run again after a failure.
     pub plan_wait: Option<Instant>,
     /// What is in the way, as last reported.
@@ -58,9 +62,9 @@ pub(super) struct Worker {
     /// What busy probes answered, while a move waits.
     pub busy: Option<Vec<String>>,
     /// Trees linked, by their spec, so that a pass asks the disk only once.
-    pub trees: BTreeMap<String, (stoker_model::ids::Digest, String)>,
+    pub trees: BTreeMap<String, (Digest, String)>,
     /// The tasks whose records are kept, by the supervisor's short names; others were looked for.
-    pub known_tasks: Option<std::collections::BTreeSet<String>>,
+    pub known_tasks: Option<BTreeSet<String>>,
     /// Orphans of an earlier life were looked for.
     pub adopted: bool,
 }
@@ -88,9 +92,11 @@ async fn run(core: Arc<Core>, id: UnitId, wake: Arc<Notify>) -> Result<(), Worke
         id,
         local,
         services,
+        unsaved: false,
         last_seen: None,
+        streak: BTreeSet::new(),
         task_waits: BTreeMap::new(),
-        repeating: std::collections::BTreeSet::new(),
+        repeating: BTreeSet::new(),
         plan_wait: None,
         trouble: None,
         busy: None,
@@ -98,14 +104,6 @@ async fn run(core: Arc<Core>, id: UnitId, wake: Arc<Notify>) -> Result<(), Worke
         known_tasks: None,
         adopted: false,
     };
-    // A run of the charm ended with the agent that began it. Nothing follows from it, and while it stood there
-    // nothing would be started.
-    if matches!(worker.local.op, Some(Op::Plan(_))) {
-        worker.local.op = None;
-        if let Err(trouble) = worker.save() {
-            tracing::warn!(unit = %worker.id, "{}", trouble.status.message);
-        }
-    }
     let mut follow = core.follow();
     let mut rest = core.rest.subscribe();
     loop {
@@ -139,11 +137,17 @@ async fn run(core: Arc<Core>, id: UnitId, wake: Arc<Notify>) -> Result<(), Worke
 
 impl Worker {
     /// Writes the record, durably, before anything that it speaks of is done.
-    pub(super) fn save(&self) -> Result<(), Trouble> {
+    pub(super) fn save(&mut self) -> Result<(), Trouble> {
         let bytes = self.local.write()?;
         hit("agent.journal.before-write");
         self.core.journal.put(&journal_key(&self.id), &bytes)?;
+        self.unsaved = false;
         hit("agent.journal.written");
         Ok(())
+    }
+
+    /// Writes a plan that nothing has followed from yet.
+    pub(super) fn save_plan(&mut self) -> Result<(), Trouble> {
+        if self.unsaved { self.save() } else { Ok(()) }
     }
 }

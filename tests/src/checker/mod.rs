@@ -10,7 +10,7 @@ mod state;
 use std::path::Path;
 
 pub use processes::{Running, running};
-pub use records::{Records, revision};
+pub use records::{Records, published, revision};
 pub use state::{difference, state};
 
 /// Everything that does not hold in the folder of an agent at rest; empty = it is sound. `agent` is its process.

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const PREFIX: &str = "/stoker/1/m/default/";
 
@@ -122,4 +122,68 @@ pub(super) fn check(records: &Records, found: &mut Vec<String>) {
             found.push(format!("data {at}: its relation is not there: {data}"));
         }
     }
+}
+
+/// What must hold at every moment, also when an agent was just killed: what the journal calls applied was told to the
+/// store before. The store may be ahead (the newest plan's output is there and not noted yet), never behind.
+pub fn published(records: &Records) -> Vec<String> {
+    let mut found = Vec::new();
+    for (unit, local) in &records.journal {
+        let Some(record) = records.model.get(&format!("unit/{unit}")) else { continue };
+        let moving = &local["op"]["move"]["to"]["plan"];
+        let plans: Vec<&Value> = [&local["applied"]["plan"], &local["plan"], moving]
+            .into_iter()
+            .filter(|plan| plan.is_object())
+            .collect();
+        // Before anything is applied nothing was told; a plan that holds tells without being applied.
+        if local["applied"].is_null() || record["life"] != "alive" {
+            continue;
+        }
+        let told = records.model.get(&format!("unit-state/{unit}")).cloned().unwrap_or_else(|| json!({}));
+        if !plans.iter().any(|plan| plan["state"]["unit"] == told) {
+            found.push(format!("{unit}: the store has the state {told}, which is of no plan in the journal"));
+        }
+        let app = record["id"].as_str().and_then(|id| id.split('/').next()).unwrap_or_default();
+        let leads = leader(records, app).as_deref() == Some(unit);
+        for (at, data) in records.of("data") {
+            let mut parts = at.split('/');
+            let (Some(relation), Some(scope), Some(of)) = (parts.next(), parts.next(), parts.next()) else {
+                continue;
+            };
+            let ours = (scope == "unit" && of == unit) || (scope == "app" && of == app && leads);
+            let relation = relation.trim_start_matches('0');
+            if ours && !plans.iter().any(|plan| said(&plan["relations"][relation][scope], data)) {
+                found.push(format!(
+                    "{unit}: relation {relation} has {data}, which is of no plan in the journal"
+                ));
+            }
+        }
+    }
+    found
+}
+
+/// The unit that leads an application, as `web-0`.
+fn leader(records: &Records, app: &str) -> Option<String> {
+    let alive = |unit: &str| records.model.get(&format!("unit/{unit}")).is_some_and(|u| u["life"] == "alive");
+    let named = records.model.get(&format!("app/{app}"))?["leader"].as_str().map(|id| id.replace('/', "-"));
+    let number =
+        |unit: &str| unit.rsplit_once('-').and_then(|(of, n)| (of == app).then(|| n.parse::<u32>().ok())?);
+    let lowest = || {
+        let mut units: Vec<(u32, &str)> =
+            records.of("unit").filter_map(|(unit, _)| Some((number(unit)?, unit))).collect();
+        units.sort_unstable();
+        units.into_iter().find(|(_, unit)| alive(unit)).map(|(_, unit)| unit.to_owned())
+    };
+    named.filter(|unit| alive(unit)).or_else(lowest)
+}
+
+/// Whether a published bag is a plan's: the same words, where no placeholder stands.
+fn said(plan: &Value, bag: &Value) -> bool {
+    let plain = |text: &str| !text.contains("${");
+    let planned = plan.as_object().into_iter().flatten();
+    planned
+        .filter_map(|(key, value)| {
+            Some((key, value.as_str().filter(|text| !text.is_empty() && plain(text))?))
+        })
+        .all(|(key, value)| bag[key] == value)
 }

@@ -45,7 +45,15 @@ pub fn state(dir: &Path) -> Value {
         // A task's key is a digest of paths and ports: what counts is which results there are.
         if let Some(rest) = key.strip_prefix("task/") {
             let (task, _) = rest.rsplit_once('/').unwrap_or((rest, ""));
-            tasks.entry(task.to_owned()).or_default().push(names_of.alike(value));
+            let mut result = names_of.alike(value);
+            let owner = task.split('/').next().unwrap_or_default();
+            if !records.model.contains_key(&format!("unit/{owner}"))
+                && let Some(fields) = result.as_object_mut()
+            {
+                // One for the whole application: which unit ran it is a matter of who asked first.
+                fields.remove("unit");
+            }
+            tasks.entry(task.to_owned()).or_default().push(result);
         } else {
             model.insert(names_of.text(key), names_of.alike(value));
         }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nix::sys::signal::Signal;
-use stoker_tests::checker::{revision, running, violations};
+use stoker_tests::checker::{published, revision, running, violations};
 use stoker_tests::{LONG, until};
 
 use crate::victim::{Victim, programs};
@@ -83,6 +83,7 @@ fn rounds(mut random: Random, count: u32) {
         }
         let before = running(victim.dir());
         victim.kill();
+        assert_eq!(published(&victim.records()), [""; 0], "round {round}, killed after {moment:?}");
         victim.start(None);
         if round % 5 == 4 || round + 1 == count {
             settle(&victim, &format!("round {round}, killed after {moment:?}"), &newest);

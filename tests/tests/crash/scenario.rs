@@ -48,7 +48,9 @@ pub(crate) const STEPS: &[Step] = &[
     Step::Term,
     Step::Verb("remove-application ear --yes"),
     Step::Verb("remove-application echo --yes --destroy-data"),
-    Step::Verb("deploy py-echo late --config drain=true"),
+    Step::Verb(
+        "deploy py-echo late --config drain=true --config scale=2 --config check=pass --config check-once=true",
+    ),
     Step::Verb("config late text=third"),
     Step::Verb("remove-application late --yes --force"),
     Step::Verb("kept destroy @KEPT --yes"),

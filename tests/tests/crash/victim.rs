@@ -1,5 +1,6 @@
 //! An agent that is killed and started again, built with its failpoints. Owns its process and folder.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -173,7 +174,7 @@ impl Victim {
 
     /// What the charm's programs counted in the data folders of units: a number per unit and counter.
     pub(crate) fn counters(&self) -> Vec<(String, u64)> {
-        let mut counted = Vec::new();
+        let mut counted: BTreeMap<String, u64> = BTreeMap::new();
         let units = fs::read_dir(self.dir.join("models/default/units")).into_iter().flatten().flatten();
         for unit in units {
             let data = unit.path().join("data/data");
@@ -181,11 +182,17 @@ impl Victim {
                 let text = fs::read_to_string(data.join(name)).unwrap_or_default();
                 let number =
                     if name == "starts" { text.lines().count() as u64 } else { text.parse().unwrap_or(0) };
-                counted.push((format!("{} {name}", unit.file_name().display()), number));
+                // A check may be one for the whole application, run by whichever unit was first.
+                let unit = unit.file_name().display().to_string();
+                let whose = if name == "check-runs" {
+                    unit.rsplit_once('-').map_or("", |(app, _)| app)
+                } else {
+                    &unit
+                };
+                *counted.entry(format!("{whose} {name}")).or_default() += number;
             }
         }
-        counted.sort();
-        counted
+        counted.into_iter().collect()
     }
 
     /// The end of the agent's log, for a failure.
@@ -195,10 +202,10 @@ impl Victim {
         lines[lines.len().saturating_sub(25)..].join("\n")
     }
 
-    /// The kept data's id; empty where there is none.
+    /// The first kept data's id; empty where there is none.
     pub(crate) fn kept(&self) -> String {
         let entries = fs::read_dir(self.dir.join("kept")).into_iter().flatten().flatten();
-        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).next().unwrap_or_default()
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).min().unwrap_or_default()
     }
 
     /// The unit's journal record.

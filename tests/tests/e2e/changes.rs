@@ -155,8 +155,12 @@ fn a_service_that_ends_is_started_again_and_its_readiness_is_seen() {
 
     // It never becomes ready: the unit waits, and says for which service.
     agent.ok("config echo workload=never-ready");
-    let status = agent.until_status("echo/0", "waiting: echo");
-    assert!(status.contains("/state"), "{status}");
+    let what = "the service that it waits for, and for what of it";
+    until_seen(
+        what,
+        || agent.unit_status("echo/0"),
+        |s| s.starts_with("waiting: echo") && s.contains("/state"),
+    );
     // It ends at once, for good.
     agent.ok("config echo workload=exit exit-code=9 restart=never");
     let what = "its end is shown";

@@ -8,6 +8,7 @@
 mod again;
 mod pipes;
 pub mod stage;
+mod strays;
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -22,6 +23,7 @@ use tokio::process::{Child, Command};
 pub use again::with_small_memory;
 pub use stage::Sandbox;
 use stage::{Stage, Stdin};
+pub use strays::end_strays;
 
 use crate::services::descendants;
 
@@ -38,6 +40,8 @@ pub struct Exec {
     pub cwd: Option<PathBuf>,
     /// The user to run as; `None` is the agent's own.
     pub user: Option<String>,
+    /// That user's ids where they are known already; it has no further groups then.
+    pub ids: Option<(u32, u32)>,
     /// When it is killed with its whole group; zero is never.
     pub deadline: Duration,
     /// What it reads; `None` is nothing.
@@ -133,8 +137,11 @@ async fn execute(cmd: &Exec, on_line: Option<impl FnMut(String)>) -> Result<Outp
     drop(command);
     let group = Group { pid: child.id().unwrap_or(0) };
     let followed = follow(cmd, &mut child, progress, on_line, &group).await;
-    if cmd.kill_leftovers || followed.is_err() {
-        group.kill();
+    match &followed {
+        Err(_) => group.kill(),
+        // The child is gone, and what it left has other parents now: only its group still tells it.
+        Ok(_) if cmd.kill_leftovers => group.kill_members(),
+        Ok(_) => {}
     }
     group.done();
     followed.map_err(|source| ExecError::Follow { program: cmd.program.clone(), source })
@@ -149,6 +156,7 @@ fn command(cmd: &Exec, progress: bool) -> Command {
             cwd: Some(cmd.cwd.clone().unwrap_or_else(|| root.to_owned())),
             sandbox: cmd.sandbox.clone(),
             user: cmd.user.clone(),
+            ids: cmd.ids,
             ..Stage::default()
         };
         let mut command = Command::new(cmd.shim.clone().unwrap_or_else(shim_beside_me));
@@ -176,16 +184,20 @@ struct Group {
 impl Group {
     /// Ends the group and what went out of it but is still below the child.
     fn kill(&self) {
-        use nix::sys::signal::{Signal, kill, killpg};
-        let Ok(pid) = i32::try_from(self.pid) else { return };
-        if pid == 0 {
-            return;
-        }
+        use nix::sys::signal::{Signal, kill};
         let below = descendants(self.pid);
-        // Already gone is what was wanted.
-        let _ = killpg(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL);
+        self.kill_members();
         for one in below.into_iter().filter(crate::services::Identity::is_alive) {
             let _ = kill(nix::unistd::Pid::from_raw(one.pid as i32), Signal::SIGKILL);
+        }
+    }
+
+    /// Ends those that are in the group.
+    fn kill_members(&self) {
+        use nix::sys::signal::{Signal, killpg};
+        if let Ok(pid @ 1..) = i32::try_from(self.pid) {
+            // Already gone is what was wanted.
+            let _ = killpg(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL);
         }
     }
 

@@ -22,6 +22,8 @@ pub struct Stage {
     pub sandbox: Option<Sandbox>,
     /// The user to become.
     pub user: Option<String>,
+    /// Its user and primary group id where they are known: nothing is looked up then, and it has no other groups.
+    pub ids: Option<(u32, u32)>,
 }
 
 /// What the stage does with the stdin it is given.

@@ -83,7 +83,7 @@ fn stat(pid: u32) -> Option<Stat> {
     Some(Stat { parent, start_ticks: fields.nth(17)?.parse().ok()?, dead })
 }
 
-fn pids() -> impl Iterator<Item = u32> {
+pub(crate) fn pids() -> impl Iterator<Item = u32> {
     std::fs::read_dir("/proc")
         .into_iter()
         .flatten()

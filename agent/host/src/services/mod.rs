@@ -15,6 +15,7 @@ use std::path::PathBuf;
 
 use async_trait::async_trait;
 
+pub(crate) use identity::pids;
 pub use identity::{Identity, boot_id, descendants, marked, start_ticks};
 pub use record::{Exit, Phase};
 pub use shims::ShimSupervisor;

@@ -49,6 +49,7 @@ impl Run {
             deny_write: spec.deny_write.clone(),
             sandbox: None,
             user: spec.user.clone(),
+            ids: None,
         };
         let (report, report_end) = pipe()?;
         let (log, log_end) = pipe()?;
