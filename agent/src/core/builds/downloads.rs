@@ -56,7 +56,14 @@ fn failed(error: &FetchError) -> Problem {
             problem.fix("name the file with the authority that signed it in `sources.ca-file`")
         }
         FetchError::TooLarge { .. } => problem.fix("raise `sources.max-size`, or attach it as a file"),
-        _ => problem,
+        FetchError::Mismatch { .. } => {
+            problem.fix("compare the digest with the one that the publisher gives, and the link with the file that it is of")
+        }
+        FetchError::NoSpace { .. } => problem.fix("free some space: stoker builds gc"),
+        FetchError::Cut { .. } | FetchError::Status { .. } => {
+            problem.fix("try again when the server answers, or download it otherwise and attach the file")
+        }
+        _ => problem.fix("download it otherwise and attach the file"),
     }
 }
 

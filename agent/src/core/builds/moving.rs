@@ -37,7 +37,7 @@ fn failed(error: &TransferError) -> Problem {
             problem.fix("import it again from the beginning: what was verified is passed over")
         }
         TransferError::Newer { .. } => problem.fix("install the stoker that exported it, or a newer one"),
-        _ => problem,
+        _ => problem.fix("export it again, and see that it is carried over whole"),
     }
 }
 
