@@ -91,7 +91,7 @@ impl Core {
             }
             for charm in self.charms_of(&record).await {
                 let charm = std::slice::from_ref(&charm);
-                match self.make_build(&record.source, charm, "-", progress).await {
+                match self.make_once_more(&record, charm, progress).await {
                     Ok(_) => {
                         made = true;
                         break;

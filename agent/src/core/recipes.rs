@@ -83,27 +83,47 @@ impl Core {
         product: &str,
         progress: &ProgressSink,
     ) -> Result<MadeBuild, Problem> {
-        let made = if what.starts_with('/') {
-            self.by_path(what, charms).await?
-        } else if is_version(what) {
-            let (charm, program) = of_charm(what, charms)?;
-            Made {
-                source: format!("recipe:{what}"),
-                program,
-                args: vec!["recipe".into(), "make".into(), what.into()],
-                cache: charm.description.name.clone(),
-                start: None,
-                file: None,
-            }
-        } else {
-            return Err(wrong(what, "that is no version, and no path that begins with / or ./"));
-        };
+        let made = self.how(what, charms).await?;
         if product != ANY
             && let Some(known) = self.made_before(&made.source, product)?
         {
             return self.known_build(&known.digest.to_string(), charms, product).await;
         }
         self.run_recipe(made, charms, product, progress).await
+    }
+
+    /// Makes what a record tells of once more, where its recipe is still what it was.
+    pub(super) async fn make_once_more(
+        &self,
+        record: &Record,
+        charms: &[LoadedCharm],
+        progress: &ProgressSink,
+    ) -> Result<MadeBuild, Problem> {
+        let what = record.source.strip_prefix("recipe:").unwrap_or_default();
+        let made = self.how(what.rsplit_once('#').map_or(what, |(what, _)| what), charms).await?;
+        if made.source != record.source {
+            return Err(wrong(what, "what it was made from has changed since"));
+        }
+        let product = record.facts.get("product").and_then(Value::as_str).unwrap_or(ANY);
+        self.run_recipe(made, charms, product, progress).await
+    }
+
+    async fn how(&self, what: &str, charms: &[LoadedCharm]) -> Result<Made, Problem> {
+        if what.starts_with('/') {
+            return self.by_path(what, charms).await;
+        }
+        if !is_version(what) {
+            return Err(wrong(what, "that is no version, and no path that begins with / or ./"));
+        }
+        let (charm, program) = of_charm(what, charms)?;
+        Ok(Made {
+            source: format!("recipe:{what}"),
+            program,
+            args: vec!["recipe".into(), "make".into(), what.into()],
+            cache: charm.description.name.clone(),
+            start: None,
+            file: None,
+        })
     }
 
     fn made_before(&self, source: &str, product: &str) -> Result<Option<Record>, Problem> {
