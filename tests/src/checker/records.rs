@@ -187,3 +187,32 @@ fn said(plan: &Value, bag: &Value) -> bool {
         })
         .all(|(key, value)| bag[key] == value)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn records(applied: &str, plan: &str, told: &str) -> Records {
+        let of = |text: &str| json!({"state": {"unit": {}}, "relations": {"7": {"app": {"text": text}, "unit": {"url": "${port:a}", "text": text}}}});
+        let model = [
+            ("unit/web-0", json!({"id": "web/0", "life": "alive"})),
+            ("app/web", json!({"name": "web", "leader": null})),
+            ("data/0000000007/unit/web-0", json!({"url": "x:1", "text": told})),
+            ("data/0000000007/app/web", json!({"text": told})),
+        ];
+        let local = json!({"op": null, "applied": {"plan": of(applied)}, "plan": of(plan)});
+        Records {
+            model: model.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
+            journal: [("web-0".to_owned(), local)].into(),
+        }
+    }
+
+    #[test]
+    fn what_is_applied_was_told_before() {
+        assert_eq!(published(&records("old", "new", "old")), [""; 0], "not told yet, not applied yet");
+        assert_eq!(published(&records("old", "new", "new")), [""; 0], "told, and not noted yet");
+        assert_eq!(published(&records("new", "new", "new")), [""; 0]);
+        // The journal was written before the store: nobody would come back to it.
+        assert_eq!(published(&records("new", "new", "old")).len(), 2);
+    }
+}

@@ -1,6 +1,9 @@
 //! The real agent killed at every step of every operation, started again, and checked. Owns the proof of crash
 //! safety; what must hold is in `stoker_tests::checker`. The agent is built with its failpoints for it, which takes
 //! a while the first time.
+//!
+//! `STOKER_CRASH_SHARE=N` tries every Nth point, `STOKER_CRASH_STEPS=N` each point in at most N steps,
+//! `STOKER_CRASH_POINTS=TEXT` those with the text in their names; `STOKER_CRASH_ROUNDS` is how many kills are random.
 
 mod moving;
 mod scenario;
@@ -19,6 +22,11 @@ use wave::{Outcome, Reference, reference, wave};
 pub(crate) fn turn() -> std::sync::MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A number from the environment.
+pub(crate) fn number(name: &str, default: usize) -> usize {
+    std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(default)
 }
 
 /// A wave's points by step. Each point goes where it is passed, to the `each` steps with the fewest so far.
@@ -68,15 +76,18 @@ fn the_agent_killed_at_every_step_comes_back_to_the_same_state() {
     assert!(unlisted.is_empty(), "points that are in no list: {unlisted:?}");
     assert!(never.is_empty(), "points that the scenario never reaches: {never:#?}");
     let only = std::env::var("STOKER_CRASH_POINTS").unwrap_or_default();
+    // Names are sorted by operation: every so manieth is some of each.
+    let share = number("STOKER_CRASH_SHARE", 1).max(1);
     let wanted: Vec<String> =
-        all.into_iter().filter(|name| only.is_empty() || name.contains(&only)).collect();
+        all.into_iter().filter(|name| only.is_empty() || name.contains(&only)).step_by(share).collect();
     // In how many of its steps a point is tried.
-    let each = std::env::var("STOKER_CRASH_STEPS").ok().and_then(|n| n.parse().ok()).unwrap_or(2);
+    let each = number("STOKER_CRASH_STEPS", 2);
     let queue = Mutex::new(plan(&reference, &wanted, each));
     let table: Mutex<BTreeMap<(String, usize), Outcome>> = Mutex::default();
     let missed: Mutex<BTreeMap<(String, usize), u32>> = Mutex::default();
     std::thread::scope(|scope| {
-        for _ in 0..2 {
+        // A wave waits as often as it works: one more than there are cores.
+        for _ in 0..std::thread::available_parallelism().map_or(2, usize::from) + 1 {
             scope.spawn(|| {
                 loop {
                     let Some(aims) = queue.lock().expect("a queue").pop_front() else { return };

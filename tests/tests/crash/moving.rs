@@ -8,8 +8,8 @@ use stoker_tests::{LONG, until};
 
 use crate::victim::{Victim, programs};
 
-/// Kills in all.
-const ROUNDS: u32 = 50;
+/// Kills in all (`STOKER_CRASH_ROUNDS`).
+const ROUNDS: usize = 50;
 
 /// A small generator (xorshift); its seed is printed, so that a failure can be run again.
 struct Random(u64);
@@ -26,8 +26,11 @@ impl Random {
 fn settle(victim: &Victim, what: &str, text: &str) {
     let end = Instant::now() + LONG;
     loop {
-        victim.cli(&["wait", "--timeout", "10s"]);
+        let waited = victim.cli(&["wait", "--timeout", "10s"]);
         let mut found = violations(victim.dir(), victim.pid());
+        if !waited.ok {
+            found.push(waited.text);
+        }
         let local = victim.local("echo-0");
         let said = local["applied"]["groups"]["conf"]["files"]["echo.json"]["text"].to_string();
         if !said.contains(text) {
@@ -41,7 +44,7 @@ fn settle(victim: &Victim, what: &str, text: &str) {
 }
 
 #[test]
-fn fifty_kills_at_random_moments_leave_nothing_behind() {
+fn kills_at_random_moments_leave_nothing_behind() {
     let _turn = crate::turn();
     programs();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64;
@@ -49,12 +52,17 @@ fn fifty_kills_at_random_moments_leave_nothing_behind() {
     eprintln!("seed {seed} (STOKER_CRASH_SEED)");
     std::thread::scope(|scope| {
         for half in 0..2 {
-            scope.spawn(move || rounds(Random(seed ^ (half << 32) | 1), ROUNDS / 2));
+            scope.spawn(move || {
+                rounds(
+                    Random(seed ^ (half << 32) | 1),
+                    (crate::number("STOKER_CRASH_ROUNDS", ROUNDS) / 2).max(1),
+                )
+            });
         }
     });
 }
 
-fn rounds(mut random: Random, count: u32) {
+fn rounds(mut random: Random, count: usize) {
     let mut victim = Victim::new();
     victim.start(None);
     let said = victim.cli(&[
@@ -99,12 +107,16 @@ fn rounds(mut random: Random, count: u32) {
     let at_rest = (revision(victim.dir()), running(victim.dir()));
     victim.kill();
     victim.start(None);
-    victim.cli(&["wait", "--timeout", "10s"]);
-    assert_eq!(
-        (revision(victim.dir()), running(victim.dir())),
-        at_rest,
-        "a restart at rest changed something"
-    );
+    // A service whose first answer is late is planned for, and once more when it has answered: no more than that.
+    let end = Instant::now() + LONG;
+    loop {
+        victim.cli(&["wait", "--timeout", "10s"]);
+        let now = (revision(victim.dir()), running(victim.dir()));
+        if now == at_rest {
+            return;
+        }
+        assert!(Instant::now() < end, "a restart at rest changed something: {at_rest:?}, then {now:?}");
+    }
 }
 
 #[test]

@@ -91,7 +91,7 @@ pub(crate) fn prepare(beside: &Path) {
 
 /// Points that the steps here do not lead to: the test `builds` and those of the points' own crate kill there.
 const NOT_FROM_HERE: &[&str] =
-    &["builds.remove.", "builds.mend.", "builds.repair.", "builds.gc.", "agent.builds."];
+    &["builds.import.", "builds.remove.", "builds.mend.", "builds.repair.", "builds.gc.", "agent.builds."];
 
 /// The names of all points, as the sources list them.
 pub(crate) fn points() -> Vec<String> {

@@ -79,6 +79,7 @@ const TABLE: &[(i32, &str, &str)] = &[
     (1, "attach-resource echo payload=recipe:bad", "ST0019"),
     (1, "builds add /usr/bin/env", "ST00"),
     (1, "inspect /usr/bin/env", "ST00"),
+    (1, "deploy py-echo many -n 120", "ST0032"),
     (1, "config echo fault=crash --wait", "ST0025"),
     (0, "config echo --reset fault --wait", ""),
     // 2: usage.
