@@ -87,7 +87,7 @@ fn the_agent_killed_at_every_step_comes_back_to_the_same_state() {
     let missed: Mutex<BTreeMap<(String, usize), u32>> = Mutex::default();
     std::thread::scope(|scope| {
         // A wave waits as often as it works: one more than there are cores.
-        for _ in 0..std::thread::available_parallelism().map_or(2, usize::from) + 1 {
+        for _ in 0..=std::thread::available_parallelism().map_or(2, usize::from) {
             scope.spawn(|| {
                 loop {
                     let Some(aims) = queue.lock().expect("a queue").pop_front() else { return };

@@ -52,12 +52,8 @@ fn kills_at_random_moments_leave_nothing_behind() {
     eprintln!("seed {seed} (STOKER_CRASH_SEED)");
     std::thread::scope(|scope| {
         for half in 0..2 {
-            scope.spawn(move || {
-                rounds(
-                    Random(seed ^ (half << 32) | 1),
-                    (crate::number("STOKER_CRASH_ROUNDS", ROUNDS) / 2).max(1),
-                )
-            });
+            let count = (crate::number("STOKER_CRASH_ROUNDS", ROUNDS) / 2).max(1);
+            scope.spawn(move || rounds(Random(seed ^ (half << 32) | 1), count));
         }
     });
 }

@@ -11,7 +11,7 @@ use crate::scenario::{STEPS, Step, prepare};
 use crate::victim::Victim;
 
 /// How long the agent may take to come to rest after the last fault.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What the scenario leads to without a fault, after each step.
 pub(crate) struct Reference {
