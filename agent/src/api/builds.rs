@@ -10,8 +10,8 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::extract::{Json, Path};
-use super::stream;
 use super::stock::{BuildsUsage, CollectBuilds, CollectedBuilds, VerifyBuilds};
+use super::stream;
 use super::types::{AddBuild, Build, Progress};
 use crate::core::Core;
 use crate::problem::Problem;

@@ -39,7 +39,7 @@ pub(super) async fn export(
     Path(digest): Path<String>,
     Query(since): Query<Since>,
 ) -> Result<Response, Problem> {
-    let pieces = core.export_build(&digest, since.since.as_deref()).await?;
+    let pieces = core.export_build(&digest, since.since.as_deref())?;
     let body = Body::from_stream(streams::unfold(pieces, |mut pieces| async {
         pieces.recv().await.map(|piece| (piece, pieces))
     }));

@@ -84,7 +84,9 @@ fn operation(route: &Route) -> Value {
             "properties": { "source": { "type": "string" }, "line": { "type": "string" } },
             "required": ["source", "line"],
         } } }),
-        Answer::Bytes => json!({ "application/octet-stream": { "schema": { "type": "string", "format": "binary" } } }),
+        Answer::Bytes => {
+            json!({ "application/octet-stream": { "schema": { "type": "string", "format": "binary" } } })
+        }
         Answer::Events => json!({ "text/event-stream": { "schema": { "type": "string" } } }),
     };
     let in_path =
@@ -109,7 +111,8 @@ fn operation(route: &Route) -> Value {
     });
     if route.body == BYTES {
         let bytes = json!({ "schema": { "type": "string", "format": "binary" } });
-        operation["requestBody"] = json!({ "required": true, "content": { "application/octet-stream": bytes } });
+        operation["requestBody"] =
+            json!({ "required": true, "content": { "application/octet-stream": bytes } });
     } else if !route.body.is_empty() {
         operation["requestBody"] = json!({ "required": true, "content": { "application/json": { "schema": reference(route.body) } } });
     }

@@ -10,7 +10,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 
 use super::caller::{Caller, Right};
-use super::{actions, applications, builds, changes, charms, events, kept, logs, moving, status, units, version};
+use super::{
+    actions, applications, builds, changes, charms, events, kept, logs, moving, status, units, version,
+};
 use crate::core::Core;
 use crate::problem::{Problem, codes};
 

@@ -141,8 +141,9 @@ fn fact(build: &Build, name: &str) -> String {
 }
 
 fn table(builds: &[Build]) -> String {
-    let mut table =
-        Table::new(&["Digest", "Product", "Version", "1Files", "Size", "Unique", "2Shared", "3Added", "Used by", "4Source"]);
+    let mut table = Table::new(&[
+        "Digest", "Product", "Version", "1Files", "Size", "Unique", "2Shared", "3Added", "Used by", "4Source",
+    ]);
     for build in builds {
         table.row([
             short(&build.digest),
@@ -184,7 +185,10 @@ fn text(build: &Build) -> String {
     if let Some(seconds) = build.seconds {
         lines.push(("seconds", format!("{seconds:.1}")));
     }
-    lines.push(("on disk", format!("{} alone, {} shared", bytes(build.unique_bytes), bytes(build.shared_bytes))));
+    lines.push((
+        "on disk",
+        format!("{} alone, {} shared", bytes(build.unique_bytes), bytes(build.shared_bytes)),
+    ));
     if build.damaged {
         lines.push(("damaged", "files are missing: stoker builds verify --repair".to_owned()));
     }

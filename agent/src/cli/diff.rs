@@ -112,7 +112,7 @@ mod tests {
         );
         assert_eq!(unified("x\n", "x\n"), [""; 0]);
         assert_eq!(unified("", "x\ny\n"), ["+ x", "+ y"]);
-        let long: String = (0..1000).map(|n| format!("{n}\n")).collect();
+        let long = (0..1000).map(|n| n.to_string()).collect::<Vec<_>>().join("\n");
         let shown = unified(&long, "");
         assert_eq!((shown.len(), shown[MOST].as_str()), (MOST + 1, "… 960 more lines"));
     }

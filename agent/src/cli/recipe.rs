@@ -48,7 +48,7 @@ pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<(), E
                 url.query_pairs_mut().append_pair("resource", resource);
             }
             let all: Vec<String> = client.get(url).await?;
-            context.out.show(&all, |all| all.iter().map(|version| format!("{version}\n")).collect())
+            context.out.show(&all, |all| all.iter().flat_map(|version| [version.as_str(), "\n"]).collect())
         }
     }
 }

@@ -194,7 +194,9 @@ fn render_unit(unit: &UnitPreview, line: &mut impl FnMut(String)) {
                 if [before, after].iter().any(|t| t.contains('\n')) =>
             {
                 line(format!("    ~ {at}:"));
-                diff::unified(before, after).into_iter().for_each(|each| line(format!("        {each}")));
+                for each in diff::unified(before, after) {
+                    line(format!("        {each}"));
+                }
             }
             (before, after) => {
                 let (before, after) = diff::parted(&words(before), &words(after));

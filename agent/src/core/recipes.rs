@@ -338,16 +338,16 @@ impl Core {
         let loaded = self.take_charm(charm).await?;
         let product = match resource {
             None => ANY,
-            Some(name) => match loaded.description.resources.get(name) {
-                Some(resource) => resource.product.as_str(),
-                None => {
+            Some(name) => {
+                let Some(resource) = loaded.description.resources.get(name) else {
                     let names: Vec<&str> = loaded.description.resources.keys().map(String::as_str).collect();
                     let title =
                         format!("cannot list versions of `{name}`: charm {charm} has no such resource");
                     return Err(Problem::new(codes::NOT_FOUND, title)
                         .evidence(format!("resources: {}", names.join(", "))));
-                }
-            },
+                };
+                resource.product.as_str()
+            }
         };
         let failed = |why: &str| {
             Problem::new(

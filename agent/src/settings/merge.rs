@@ -23,7 +23,11 @@ impl Fragment {
             host_name: later.host_name.or(self.host_name),
             charms: over!(self.charms, later.charms, Charms { path }),
             recipes: over!(self.recipes, later.recipes, Recipes { env }),
-            sources: over!(self.sources, later.sources, Sources { allow_private, ca_file, max_size, timeout }),
+            sources: over!(
+                self.sources,
+                later.sources,
+                Sources { allow_private, ca_file, max_size, timeout }
+            ),
             charm: over!(self.charm, later.charm, Charm { timeout }),
             probe: over!(self.probe, later.probe, Probe { interval }),
             gc: over!(self.gc, later.gc, Gc { keep_releases, keep_unused }),

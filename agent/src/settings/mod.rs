@@ -219,7 +219,8 @@ impl Sources {
     fn read(&mut self, sources: &fragment::Sources) -> Result<(), SettingsError> {
         if let Some(entries) = &sources.allow_private {
             let expected = "expected addresses, networks such as 10.0.0.0/8, or names of hosts";
-            self.reach = Reach::parse(entries).map_err(|entry| bad("sources.allow-private", &entry, expected))?;
+            self.reach =
+                Reach::parse(entries).map_err(|entry| bad("sources.allow-private", &entry, expected))?;
         }
         if let Some(text) = sources.ca_file.as_deref().filter(|text| !text.is_empty()) {
             if !text.starts_with('/') {

@@ -81,9 +81,10 @@ pub fn version_of(jar: &Path, artefacts: &[&str]) -> io::Result<Option<String>> 
     let mut opened = Jar::open(jar)?;
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     for artefact in artefacts {
-        let properties_of = match artefact.ends_with(".properties") {
-            true => (*artefact).to_owned(),
-            false => format!("META-INF/maven/{artefact}/pom.properties"),
+        let properties_of = if artefact.ends_with(".properties") {
+            (*artefact).to_owned()
+        } else {
+            format!("META-INF/maven/{artefact}/pom.properties")
         };
         let pom = opened.read(&properties_of)?;
         let said = pom.and_then(|bytes| properties(&text(bytes)).remove("version"));

@@ -148,10 +148,10 @@ fn a_vendors_build() {
             for (entry, body) in entries.as_object_mut().unwrap() {
                 match entry.as_str() {
                     "common-version-info.properties" => {
-                        text(body, "version=3.3.1", "version=3.3.1.7.2.18.0-641")
+                        text(body, "version=3.3.1", "version=3.3.1.7.2.18.0-641");
                     }
                     "spark-version-info.properties" => {
-                        text(body, "version=3.2.4", "version=3.2.4.7.2.18.0-641")
+                        text(body, "version=3.2.4", "version=3.2.4.7.2.18.0-641");
                     }
                     _ => {}
                 }

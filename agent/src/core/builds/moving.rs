@@ -99,7 +99,7 @@ impl Core {
     }
 
     /// Writes a build as a stream; what cannot be sent at all is found out before the first piece.
-    pub(crate) async fn export_build(
+    pub(crate) fn export_build(
         self: &Arc<Self>,
         digest: &str,
         since: Option<&str>,

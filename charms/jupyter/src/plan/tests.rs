@@ -284,11 +284,17 @@ fn drivers_run_on_the_clusters_java_and_jars() {
         seen["relations"][0]["app"]["jars-folder"] = json!("jars");
     }));
     assert!(spec(&plan).contains(r#""JAVA_HOME": "${tree:java}""#), "{}", spec(&plan));
-    assert_eq!((plan.trees["java"].base.to_string(), plan.trees["jars"].base.to_string()), (digest('d'), digest('e')));
+    assert_eq!(
+        (plan.trees["java"].base.to_string(), plan.trees["jars"].base.to_string()),
+        (digest('d'), digest('e'))
+    );
     let conf = &plan.files["conf/spark-defaults.conf"].text;
     assert!(conf.contains("spark.executor.extraClassPath ${tree:jars}/jars/*\n"), "{conf}");
     let follows = &plan.services["lab"].follows;
-    assert!(["tree:java", "tree:jars"].iter().all(|tree| follows.iter().any(|what| what == tree)), "{follows:?}");
+    assert!(
+        ["tree:java", "tree:jars"].iter().all(|tree| follows.iter().any(|what| what == tree)),
+        "{follows:?}"
+    );
 
     let attached = |version: u32| {
         planned(&observation(|seen| {

@@ -41,8 +41,9 @@ pub(super) fn facts(tree: &Path) -> anyhow::Result<Option<Facts>> {
             _ => {}
         }
         java = java.max(floor(path)?);
-        version =
-            own.as_ref().map_or_else(|| version_of(&name).unwrap_or_default(), |own| &own.version).to_owned();
+        own.as_ref()
+            .map_or_else(|| version_of(&name).unwrap_or_default(), |own| &own.version)
+            .clone_into(&mut version);
         if let Some(own) = own {
             coordinates.insert(name.clone(), format!("{}:{}:{}", own.group, own.artefact, own.version));
         }

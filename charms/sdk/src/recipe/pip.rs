@@ -33,26 +33,55 @@ impl Kind {
 
 /// pip in a virtual environment that can build source distributions.
 #[derive(Debug)]
-pub struct Pip(PathBuf);
+pub struct Pip {
+    venv: PathBuf,
+    tmp: PathBuf,
+}
 
 impl Pip {
-    /// Makes the environment in a folder, which is the caller's to remove.
-    pub fn new(venv: &Path) -> Result<Self> {
-        let pip = Self::made(venv)?;
+    /// The environment that is kept with the downloads; made first in a folder, which is the caller's to remove.
+    pub fn new(scratch: &Path) -> Result<Self> {
+        let tmp = scratch.with_extension("tmp");
+        fs::create_dir_all(&tmp).with_context(|| format!("cannot make `{}`", tmp.display()))?;
+        let kept = kept();
+        if let Some(venv) = kept.as_ref().filter(|venv| works(venv)) {
+            return Ok(Self { venv: venv.clone(), tmp });
+        }
+        make(scratch)?;
+        let mut pip = Self { venv: scratch.to_path_buf(), tmp };
         pip.renew()?;
+        if let Some(kept) = kept {
+            // One whose Python has gone is in the way; where another recipe was faster, ours serves as well.
+            if kept.exists() && !works(&kept) {
+                let _ = fs::remove_dir_all(&kept);
+            }
+            if fs::rename(scratch, &kept).is_ok() {
+                pip.venv = kept;
+            }
+        }
         Ok(pip)
     }
 
-    /// With the pip that the host's Python has.
-    fn made(venv: &Path) -> Result<Self> {
-        let python = ["/usr/bin/python3", "python3"]
-            .into_iter()
-            .find(|p| !p.starts_with('/') || Path::new(p).exists());
-        fs::create_dir_all(venv.join("tmp")).with_context(|| format!("cannot make `{}`", venv.display()))?;
-        let mut make = Command::new(python.unwrap_or("python3"));
-        make.args(["-m", "venv"]).arg(venv);
-        run(make).context("cannot make a virtual environment (on Debian: apt install python3-venv)")?;
-        Ok(Self(venv.to_path_buf()))
+    /// A package's versions, newest first, asked with the host's own pip where it can tell them. What is made for that
+    /// goes again.
+    pub fn known(package: &str, kind: Kind) -> Result<Vec<String>> {
+        let scratch = env::temp_dir().join(format!("stoker-pip-{}", std::process::id()));
+        let ask = || {
+            let kept = kept().filter(|venv| works(venv));
+            let venv = kept.unwrap_or_else(|| scratch.join("venv"));
+            let pip = Self { venv, tmp: scratch.join("tmp") };
+            fs::create_dir_all(&pip.tmp).with_context(|| format!("cannot make `{}`", pip.tmp.display()))?;
+            if pip.venv.starts_with(&scratch) {
+                make(&pip.venv)?;
+            }
+            match pip.versions(package, kind) {
+                Err(_) => pip.renew().and_then(|()| pip.versions(package, kind)),
+                found => found,
+            }
+        };
+        let found = ask();
+        let _ = fs::remove_dir_all(&scratch);
+        found
     }
 
     fn renew(&self) -> Result<()> {
@@ -62,23 +91,10 @@ impl Pip {
         run(install).context("cannot install pip, setuptools and wheel from the package index")
     }
 
-    /// A package's versions, newest first, asked with the host's own pip where it can tell them. What is made for that
-    /// goes again.
-    pub fn known(package: &str, kind: Kind) -> Result<Vec<String>> {
-        let venv = env::temp_dir().join(format!("stoker-pip-{}", std::process::id()));
-        let pip = Self::made(&venv);
-        let found = pip.and_then(|pip| match pip.versions(package, kind) {
-            Err(_) => pip.renew().and_then(|()| pip.versions(package, kind)),
-            found => found,
-        });
-        let _ = fs::remove_dir_all(&venv);
-        found
-    }
-
     fn command(&self, verb: &str) -> Command {
-        let mut command = Command::new(self.0.join("bin/python"));
-        // What pip leaves behind when it is cancelled goes with the environment.
-        command.env("TMPDIR", self.0.join("tmp"));
+        let mut command = Command::new(self.venv.join("bin/python"));
+        // What pip leaves behind when it is cancelled goes with what it was asked for.
+        command.env("TMPDIR", &self.tmp);
         command.args(["-m", "pip", "--disable-pip-version-check", "--no-input"]).arg(verb);
         if let Some(cache) = cache() {
             command.arg("--cache-dir").arg(cache);
@@ -135,6 +151,25 @@ impl Pip {
             known.with_context(|| format!("cannot read what pip says of the versions of {package}"))?;
         Ok(known.split(',').map(|version| version.trim().to_owned()).collect())
     }
+}
+
+/// Makes a virtual environment with the pip that the host's Python has.
+fn make(venv: &Path) -> Result<()> {
+    let python =
+        ["/usr/bin/python3", "python3"].into_iter().find(|p| !p.starts_with('/') || Path::new(p).exists());
+    let mut make = Command::new(python.unwrap_or("python3"));
+    make.args(["-m", "venv"]).arg(venv);
+    run(make).context("cannot make a virtual environment (on Debian: apt install python3-venv)")
+}
+
+/// Where the environment is kept; nowhere without a cache.
+fn kept() -> Option<PathBuf> {
+    cache().map(|cache| cache.with_file_name("pip-environment"))
+}
+
+/// Whether an environment is whole and its Python still there.
+fn works(venv: &Path) -> bool {
+    venv.is_dir() && run(Command::new(venv.join("bin/python")).args(["-m", "pip", "--version"])).is_ok()
 }
 
 /// Where downloads are kept: below `STOKER_CACHE`, else pip's own place, which needs a home.

@@ -515,6 +515,10 @@ fn jars_are_on_the_class_path_of_drivers_and_executors() {
             seen["resources"]["jars"]["facts"][key] = value.clone();
         }
         let plan = planned(&seen);
-        assert!(plan.status.state == State::Blocked && plan.status.message.contains(says), "{:?}", plan.status);
+        assert!(
+            plan.status.state == State::Blocked && plan.status.message.contains(says),
+            "{:?}",
+            plan.status
+        );
     }
 }
