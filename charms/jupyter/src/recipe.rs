@@ -81,13 +81,12 @@ pub(crate) fn versions() -> Result<Vec<String>> {
 
 /// Makes the environment in `out`.
 pub(crate) fn make(version: &str, out: &Path, progress: &mut Progress) -> Result<()> {
-    let contents = match Contents::of_path(version) {
-        Some(list) => Contents { imports: NEEDED, ..list? },
-        None => {
-            let wanted = Wanted::parse(version)?;
-            let (_, python) = environment::base()?;
-            Contents { packages: wanted.packages(python), file: None, imports: OWN }
-        }
+    let contents = if let Some(list) = Contents::of_path(version) {
+        Contents { imports: NEEDED, ..list? }
+    } else {
+        let wanted = Wanted::parse(version)?;
+        let (_, python) = environment::base()?;
+        Contents { packages: wanted.packages(python), file: None, imports: OWN }
     };
     environment::make(&contents, out, progress)
 }
