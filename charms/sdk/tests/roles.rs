@@ -144,6 +144,12 @@ fn inspects() {
     std::fs::remove_file(folder.path().join("ECHO")).unwrap();
     std::fs::write(folder.path().join("bin/java"), "").unwrap();
     std::fs::write(folder.path().join("release"), "JAVA_VERSION=\"21.0.1\"\n").unwrap();
+    // A Java without its virtual machine is none that could run.
+    let output = run(&["inspect", "-", tree], "");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("cannot find the virtual machine"), "{}", text(&output.stderr));
+    std::fs::create_dir_all(folder.path().join("lib/server")).unwrap();
+    std::fs::write(folder.path().join("lib/server/libjvm.so"), "21.0.1").unwrap();
     let output = run(&["inspect", "-", tree], "");
     let facts: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((&facts["product"], &facts["version"]), (&json!("java"), &json!("21.0.1")));
