@@ -115,7 +115,7 @@ fn what_is_no_build_is_refused_and_nothing_of_it_stays() {
         ("recipe:bad".to_owned(), 1, "ST0019"),
         (format!("build:b3:{}", "0".repeat(64)), 5, "build"),
         ("build:b3:xyz".to_owned(), 5, "build"),
-        ("https://example.org/x.tgz".to_owned(), 1, "ST0020"),
+        ("https://example.org/x.tgz".to_owned(), 2, "ST0026"),
     ] {
         for verb in ["attach-resource echo payload=", "builds add "] {
             if verb.starts_with("builds") && source.starts_with("recipe") {
