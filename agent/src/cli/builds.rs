@@ -16,7 +16,7 @@ use super::table::{Table, terminal_width};
 use super::{Context, End, follow, source};
 use crate::api::stock::{BuildsUsage, VerifyBuilds};
 use crate::api::types::{AddBuild, Build, Progress};
-use crate::cli::client::Client;
+use crate::cli::client::{Client, Lines};
 use crate::problem::{Problem, codes};
 
 /// List, add, show, verify or collect builds
@@ -116,24 +116,26 @@ pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<(), E
 
 async fn add(context: &Context, add: AddBuild) -> Result<Build, Problem> {
     let client = context.client()?;
-    let asked = async {
-        let mut lines = client.post_lines(Client::root(&["builds"]), &add).await?;
-        let mut shown = Shown::new(context.out);
-        while let Some(line) = lines.next::<Progress>().await? {
-            match line {
-                Progress::Step { step, done, total } => shown.step(&step, done, total),
-                Progress::Done(build) => return Ok(*build),
-                Progress::Problem(problem) => return Err(*problem),
-                Progress::Reply(_) | Progress::Verified(_) => {}
-            }
-        }
-        Err(Problem::new(codes::UNREACHABLE, "the agent went away before it answered").fix("stoker builds"))
-    };
+    let asked = async { taken_in(client.post_lines(Client::root(&["builds"]), &add).await?, context).await };
     follow::interruptible(asked, || {
         Problem::new(codes::INTERRUPTED, "stopped: the build is given up, and nothing of it is kept")
             .fix("run the command again; what its recipe has downloaded is still there")
     })
     .await
+}
+
+/// Shows how far the agent is with taking a build in, up to the build.
+async fn taken_in(mut lines: Lines, context: &Context) -> Result<Build, Problem> {
+    let mut shown = Shown::new(context.out);
+    while let Some(line) = lines.next::<Progress>().await? {
+        match line {
+            Progress::Step { step, done, total } => shown.step(&step, done, total),
+            Progress::Done(build) => return Ok(*build),
+            Progress::Problem(problem) => return Err(*problem),
+            Progress::Reply(_) | Progress::Verified(_) => {}
+        }
+    }
+    Err(Problem::new(codes::UNREACHABLE, "the agent went away before it answered").fix("stoker builds"))
 }
 
 fn fact(build: &Build, name: &str) -> String {

@@ -5,9 +5,8 @@ use std::io::{self, Read as _};
 use futures_util::{Stream, stream};
 use tokio::sync::mpsc;
 
-use crate::api::types::{Build, Progress};
+use crate::api::types::Build;
 use crate::cli::client::Client;
-use crate::cli::progress::Shown;
 use crate::cli::{Context, End, follow, source};
 use crate::problem::{Problem, codes};
 
@@ -69,19 +68,7 @@ pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<Build
         reqwest::Body::wrap_stream(tokio_util::io::ReaderStream::with_capacity(file, PIECE))
     };
     let client = context.client()?;
-    let asked = async {
-        let mut lines = client.post_bytes(url, body).await?;
-        let mut shown = Shown::new(context.out);
-        while let Some(line) = lines.next::<Progress>().await? {
-            match line {
-                Progress::Step { step, done, total } => shown.step(&step, done, total),
-                Progress::Done(build) => return Ok(*build),
-                Progress::Problem(problem) => return Err(*problem),
-                Progress::Reply(_) | Progress::Verified(_) => {}
-            }
-        }
-        Err(Problem::new(codes::UNREACHABLE, "the agent went away before it answered").fix("stoker builds"))
-    };
+    let asked = async { super::taken_in(client.post_bytes(url, body).await?, context).await };
     let imported = follow::interruptible(asked, || {
         Problem::new(codes::INTERRUPTED, "stopped: what was verified is passed over the next time")
             .fix("import it again")
