@@ -97,6 +97,7 @@ fn the_agent_killed_at_every_step_comes_back_to_the_same_state() {
                         vec![(*step, point.clone(), Outcome::Broken(why))]
                     });
                     let mut left = aims.clone();
+                    let broken = tried.iter().any(|(_, _, outcome)| matches!(outcome, Outcome::Broken(_)));
                     for (step, point, outcome) in tried {
                         if matches!(outcome, Outcome::Missed) {
                             let mut missed = missed.lock().expect("a table");
@@ -114,6 +115,13 @@ fn the_agent_killed_at_every_step_comes_back_to_the_same_state() {
                             }
                         }
                         table.lock().expect("a table").insert((point, step), outcome);
+                    }
+                    // A wave that broke before its first aim would break there again, for ever.
+                    if left == aims && broken {
+                        let why = || Outcome::Broken(vec!["the wave broke before it came here".to_owned()]);
+                        let never = left.iter().map(|(step, point)| ((point.clone(), *step), why()));
+                        table.lock().expect("a table").extend(never);
+                        left.clear();
                     }
                     // What a broken wave did not come to, and what was missed, in a wave of its own.
                     if !left.is_empty() {

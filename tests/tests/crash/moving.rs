@@ -103,7 +103,8 @@ fn rounds(mut random: Random, count: usize) {
     let at_rest = (revision(victim.dir()), running(victim.dir()));
     victim.kill();
     victim.start(None);
-    // A service whose first answer is late is planned for, and once more when it has answered: no more than that.
+    // A service whose first answer is late is noted in the journal, and once more when it has answered. The store's
+    // revision only grows: a write to it would never be taken back.
     let end = Instant::now() + LONG;
     loop {
         victim.cli(&["wait", "--timeout", "10s"]);
