@@ -347,7 +347,7 @@ impl Core {
         self.seen.forget(unit);
     }
 
-    /// The turn to write: verbs are checked and committed one at a time.
+    /// The turn to write: verbs are checked and committed one at a time, and so are removed units.
     pub(crate) async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.writing.lock().await
     }

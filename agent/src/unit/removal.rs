@@ -164,7 +164,10 @@ impl Worker {
         Ok(())
     }
 
+    /// In a turn of its own, as a change: two last units that go at once would each leave the application's records
+    /// to the other, and a leader is named over what a change has just said of the application.
     async fn delete_records(&self) -> Result<(), Trouble> {
+        let _turn = self.core.turn().await;
         let snapshot = self.core.snapshot();
         for keys in removed_keys(&snapshot, &self.id).chunks(50) {
             let mut txn = Txn::new();

@@ -164,9 +164,11 @@ fn py4j(lib: &Path) -> Result<PathBuf> {
 mod tests {
     use super::*;
 
-    fn asked(slots: &Path, first: u16, count: u16) -> Asked {
+    /// Each test has an address of its own, where nobody else listens: ports that were found free by trying are not
+    /// free for long.
+    fn asked(address: &str, slots: &Path, first: u16, count: u16) -> Asked {
         let args =
-            ["--slots", &slots.display().to_string(), "--address", "127.0.0.1", "--first"].map(String::from);
+            ["--slots", &slots.display().to_string(), "--address", address, "--first"].map(String::from);
         let rest =
             [&first.to_string(), "--count", &count.to_string(), "--spark", "/s", "--", "/bin/true", "-f"];
         let args: Vec<String> = args.into_iter().chain(rest.map(String::from)).collect();
@@ -175,7 +177,7 @@ mod tests {
 
     #[test]
     fn arguments() {
-        let got = asked(Path::new("/slots"), 25_000, 2);
+        let got = asked("127.9.0.1", Path::new("/slots"), 25_000, 2);
         assert_eq!((got.first, got.count, got.kernel.len()), (25_000, 2, 2));
         for bad in [
             vec!["--first"],
@@ -188,18 +190,10 @@ mod tests {
         }
     }
 
-    /// Three free ports in a row, by trying.
-    fn free() -> u16 {
-        (20_000..30_000)
-            .step_by(8)
-            .find(|first| (*first..first + 6).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()))
-            .unwrap()
-    }
-
     #[test]
     fn each_kernel_has_its_own_set() {
         let folder = tempfile::tempdir().unwrap();
-        let asked = asked(&folder.path().join("slots"), free(), 2);
+        let asked = asked("127.9.0.2", &folder.path().join("slots"), 25_000, 2);
         let (one, first) = take(&asked).unwrap();
         let (two, _second) = take(&asked).unwrap();
         assert_eq!((one, two), (0, 1));
@@ -212,8 +206,8 @@ mod tests {
     #[test]
     fn a_set_with_a_listener_is_left_out() {
         let folder = tempfile::tempdir().unwrap();
-        let asked = asked(folder.path(), free(), 2);
-        let _old = TcpListener::bind(("127.0.0.1", ports(&asked, 0)[1])).unwrap();
+        let asked = asked("127.9.0.3", folder.path(), 25_000, 2);
+        let _old = TcpListener::bind((asked.address.as_str(), ports(&asked, 0)[1])).unwrap();
         assert_eq!(take(&asked).unwrap().0, 1);
     }
 
@@ -221,7 +215,7 @@ mod tests {
     fn the_kernels_environment() {
         let tree = tempfile::tempdir().unwrap();
         fs::create_dir_all(tree.path().join("python/lib")).unwrap();
-        let mut asked = asked(tree.path(), 25_000, 4);
+        let mut asked = asked("127.9.0.4", tree.path(), 25_000, 4);
         asked.spark = tree.path().to_owned();
         let old = || {
             Environment::from([

@@ -111,6 +111,12 @@ pub(super) fn check(records: &Records, found: &mut Vec<String>) {
             found.push(format!("{unit}: its application is not there"));
         }
     }
+    for (app, record) in records.of("app") {
+        let mut units = records.of("unit").filter_map(|(_, unit)| unit["id"].as_str()?.split_once('/'));
+        if record["life"] != "alive" && !units.any(|(of, _)| of == app) {
+            found.push(format!("{app}: is being removed, and no unit is left that would end it"));
+        }
+    }
     for (at, action) in records.of("action") {
         if matches!(action["state"].as_str(), Some("pending" | "running")) {
             found.push(format!("action {at}: is still {}", action["state"]));
