@@ -64,13 +64,20 @@ struct Live {
     blobs: HashSet<(Key, bool)>,
     /// Every digest that was looked at, also those that are no build of this host.
     seen: HashSet<Digest>,
+    /// Those that were none when they were looked at; what is being taken in becomes one.
+    unknown: HashSet<Digest>,
 }
 
 impl Live {
     /// Everything that the roots need. A root that is not on this host needs nothing; one whose manifest is damaged
     /// might need anything, so nothing can be collected.
     fn of(builds: &Builds, roots: Roots) -> Result<Self, BuildError> {
-        let mut live = Self { roots: Roots::new(), blobs: HashSet::new(), seen: HashSet::new() };
+        let mut live = Self {
+            roots: Roots::new(),
+            blobs: HashSet::new(),
+            seen: HashSet::new(),
+            unknown: HashSet::new(),
+        };
         for (digest, why) in roots {
             live.add(builds, digest, why)?;
         }
@@ -82,15 +89,26 @@ impl Live {
         match builds.read_manifest(&digest) {
             Ok(manifest) => self.blobs.extend(blobs_of(&digest, &manifest).into_keys()),
             // Not a build: what is named is some other thing with a digest, or a build that was never here.
-            Err(BuildError::Unknown(_)) => return Ok(()),
+            Err(BuildError::Unknown(_)) => {
+                self.unknown.insert(digest);
+                return Ok(());
+            }
             Err(BuildError::Damaged { .. }) if !builds.is_build(&digest)? => {
                 self.blobs.extend([(key(&digest), false), (key(&digest), true)]);
                 return Ok(());
             }
             Err(error) => return Err(error),
         }
+        self.unknown.remove(&digest);
         self.roots.entry(digest).or_default().extend(why);
         Ok(())
+    }
+
+    /// Whether what the build needs is not among these yet. Asked with the book in hand: a build whose manifest is not
+    /// visible then is still being taken in, and whoever does that counts on each of its blobs.
+    fn lacks(&self, builds: &Builds, digest: &Digest) -> bool {
+        !self.seen.contains(digest)
+            || self.unknown.contains(digest) && builds.blobs.has(digest, false).unwrap_or(true)
     }
 
     fn has_blob(&self, blob: &Digest, exec: bool) -> bool {
@@ -253,7 +271,7 @@ fn sweep(
         // In parts, so that nobody waits long for the book.
         spare(builds, live)?;
         builds.leases.look(|used, counted_on| -> Result<(), BuildError> {
-            let late = used.keys().any(|digest| !live.seen.contains(digest));
+            let late = used.keys().any(|digest| live.lacks(builds, digest));
             for (blob, exec, _) in part {
                 // Whoever came between has its build's blobs looked at in the next part; this one waits for another time.
                 if late || counted_on(&key(blob)) || live.has_blob(blob, *exec) {
@@ -275,7 +293,7 @@ fn sweep(
 /// Takes those among the live that somebody uses by now.
 fn spare(builds: &Builds, live: &mut Live) -> Result<(), BuildError> {
     for (digest, by) in builds.leases.look(|used, _| used.clone()) {
-        if !live.seen.contains(&digest) {
+        if live.lacks(builds, &digest) {
             live.add(builds, digest, vec![by])?;
         }
     }
@@ -319,5 +337,41 @@ impl Builds {
         let fail = |error| BuildError::io("read", self.blobs.path(), error);
         let file = self.blobs.open_blob(digest, false).map_err(fail)?;
         Manifest::begins(&file).map_err(fail)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::builds::Source;
+
+    /// A build that was being taken in when the collection began, and that is there, its lease ended, when blobs go.
+    #[test]
+    #[allow(clippy::unwrap_used, reason = "a test")]
+    fn what_becomes_a_build_meanwhile_stays_whole() {
+        let temp = tempfile::tempdir().unwrap();
+        let folder = temp.path().join("folder");
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(folder.join("file"), "content").unwrap();
+        let builds = Builds::open(&temp.path().join("builds")).unwrap();
+        let ingest = || builds.ingest(Source::Folder(&folder), &()).unwrap().digest;
+        let digest = ingest();
+        builds.settle(&digest).unwrap();
+        builds.collect::<BuildError>(&Collect { only: None, apply: true }, || Ok(Roots::new())).unwrap();
+        assert!(!builds.blobs.has(&digest, false).unwrap(), "it is gone");
+
+        let _hold = builds.hold("a change");
+        let _collecting = builds.leases.collect();
+        let coming = builds.leases.take("an ingest");
+        coming.build(&digest);
+        let mut live = Live::of(&builds, [(digest.clone(), vec!["used".to_owned()])].into()).unwrap();
+        assert!(live.roots.is_empty(), "there is no manifest yet");
+        ingest();
+        builds.settle(&digest).unwrap();
+        drop(coming);
+        let blobs = condemned(&builds, None, &live).unwrap();
+        assert_eq!(blobs.len(), 2, "the manifest and the file");
+        sweep(&builds, &[], &[], blobs, &mut live).unwrap();
+        assert_eq!(std::fs::read(builds.tree(&digest).unwrap().join("file")).unwrap(), b"content");
     }
 }
