@@ -29,7 +29,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let tree = begun.elapsed().as_secs_f64();
     let mut spec = Derive { base, drop: Vec::new(), take: Vec::new() };
     let left_out = old.files().nth(nth.parse()?).map(|(path, ..)| path.to_owned());
-    spec.drop.extend(left_out.filter(|path| !path.ends_with(".jar")));
+    spec.drop.extend(left_out.filter(|path| path.rsplit_once('.').is_none_or(|(_, end)| end != "jar")));
     for prefix in prefixes {
         let (gone, put) = (find(&old, prefix)?, find(&new, prefix)?);
         let folder = gone.rsplit_once('/').map_or("", |(folder, _)| folder);
