@@ -45,6 +45,9 @@ pub struct Charm {
     /// System users that its services run as.
     #[serde(default)]
     pub users: BTreeMap<String, User>,
+    /// What its `align` program can be asked.
+    #[serde(default)]
+    pub align: Option<Align>,
     /// Its resources.
     #[serde(default)]
     pub resources: BTreeMap<String, Resource>,
@@ -74,6 +77,19 @@ pub struct Programs {
     /// `recipe make VERSION OUT`, `recipe versions`.
     #[serde(default)]
     pub recipe: Option<String>,
+    /// `align ask`, `align check`: a question on standard input, the answer on standard output.
+    #[serde(default)]
+    pub align: Option<String>,
+}
+
+/// What `align` can be asked: whether a build fits what it would run with.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Align {
+    /// The product of builds that it judges.
+    pub product: String,
+    /// What it can be told by `--with NAME=VALUE`: one line each.
+    pub with: BTreeMap<String, String>,
 }
 
 /// A system user.
@@ -241,6 +257,14 @@ fn numbers(version: &str) -> Option<[u32; 3]> {
     Some(numbers)
 }
 
+impl Programs {
+    /// All that there are.
+    pub fn all(&self) -> impl Iterator<Item = &String> {
+        let optional = [&self.inspect, &self.recipe, &self.align];
+        std::iter::once(&self.dispatch).chain(optional.into_iter().flatten())
+    }
+}
+
 impl Charm {
     fn check(&self) -> Result<(), CharmError> {
         let invalid = |what: String| Err(CharmError::Invalid(what));
@@ -271,9 +295,11 @@ impl Charm {
         for name in names {
             check_label(name).map_err(|e| CharmError::Invalid(e.to_string()))?;
         }
-        let programs =
-            [Some(&self.programs.dispatch), self.programs.inspect.as_ref(), self.programs.recipe.as_ref()];
-        for path in programs.into_iter().flatten() {
+        if self.programs.align.is_some() != self.align.as_ref().is_some_and(|align| !align.product.is_empty())
+        {
+            return invalid("`programs.align` and `align.product` go together".to_owned());
+        }
+        for path in self.programs.all() {
             if path.is_empty() || path.starts_with('/') || path.split('/').any(|part| part == "..") {
                 return invalid(format!("program `{path}` is not a path inside the charm"));
             }
@@ -413,6 +439,12 @@ params.to = { type = "file", required = true }
             assert_eq!(parse(&text).is_ok(), good, "{assumes}");
         }
         assert!(parse(&GOOD.replace("bin/web", "../web")).is_err());
+        let align = |product: &str| {
+            GOOD.replace("dispatch = \"bin/web\"", "dispatch = \"bin/web\"\nalign = \"bin/web\"")
+                + &format!("[align]\nproduct = \"{product}\"\nwith.db = \"a version\"\n")
+        };
+        assert_eq!(parse(&align("web")).unwrap().align.unwrap().with["db"], "a version");
+        assert!(parse(&align("")).is_err());
         assert!(parse(&GOOD.replace("\"6h\"", "\"soon\"")).is_err());
     }
 }

@@ -91,6 +91,9 @@ pub struct Work {
     pub ok: bool,
     /// Evidence: `read`, `linked` or `run`.
     pub by: String,
+    /// Why not, or empty.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub why: String,
 }
 
 /// A tree: a base build with paths dropped and files taken from other builds.

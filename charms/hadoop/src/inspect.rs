@@ -33,7 +33,7 @@ const PAGES: [&str; 2] = ["webapps/hdfs/dfshealth.html", "webapps/hdfs/index.htm
 /// Where the first SDK says its version; builds of it by other hands have no Maven properties.
 const AWS_VERSION: &str = "com/amazonaws/sdk/versionInfo.properties";
 /// A fact's name, a class that only this has, whom Maven takes it for.
-const COMPANIONS: [(&str, &str, &[&str]); 4] = [
+const COMPANIONS: [(&str, &str, &[&str]); 5] = [
     ("hadoop-aws", "org/apache/hadoop/fs/s3a/S3AFileSystem.class", &["org.apache.hadoop/hadoop-aws"]),
     (
         "hadoop-azure",
@@ -49,6 +49,11 @@ const COMPANIONS: [(&str, &str, &[&str]); 4] = [
         "aws-sdk-2",
         "software/amazon/awssdk/services/s3/S3Client.class",
         &["software.amazon.awssdk/bundle", "software.amazon.awssdk/s3"],
+    ),
+    (
+        "web-proxy",
+        "org/apache/hadoop/yarn/server/webproxy/amfilter/AmIpFilter.class",
+        &["org.apache.hadoop/hadoop-yarn-server-web-proxy"],
     ),
 ];
 
@@ -149,11 +154,16 @@ fn beside(
     {
         details.insert("zookeeper".to_owned(), json!(version));
     }
+    let mut jars = BTreeMap::new();
     for (name, class, artefacts) in COMPANIONS {
-        if let Some(shelf) = folders(&["tools/lib", "common/lib", "common"], class)? {
+        if let Some(shelf) = folders(&["tools/lib", "common/lib", "common", "yarn"], class)? {
             let version = shelf.version(class, artefacts)?.unwrap_or_default();
             details.insert(name.to_owned(), json!(version));
+            jars.extend(shelf.with(class).first().map(|jar| (name, below(tree, jar))));
         }
+    }
+    if !jars.is_empty() {
+        details.insert("companion-jars".to_owned(), json!(jars));
     }
     if let Some(shelf) = folders(&["yarn", "yarn/lib"], SHUFFLE)?
         && let Some(jar) = shelf.with(SHUFFLE).first()

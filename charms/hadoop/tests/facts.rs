@@ -60,6 +60,11 @@ fn every_release_line() {
             assert_eq!(renamed["details"]["client-jars"], json!(mapped), "{version}");
             renamed["details"]["client-jars"] = json!(jars);
         }
+        for (name, jar) in plain["details"]["companion-jars"].as_object().into_iter().flatten() {
+            let renamed = &mut renamed["details"]["companion-jars"][name];
+            assert_eq!(*renamed, json!(names[jar.as_str().unwrap()]), "{version} {name}");
+            *renamed = jar.clone();
+        }
         assert_eq!(renamed, plain, "{version}");
     }
 }

@@ -20,7 +20,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let report = link::check(&callers, shipped, candidate)?;
     let took = begun.elapsed();
     for gap in &report.gaps {
-        println!("{}{}  {}  {}", if gap.before { "before  " } else { "" }, gap.jar, gap.class, gap.target);
+        let when = match (gap.before, gap.after) {
+            (true, true) => "both    ",
+            (true, false) => "before  ",
+            _ => "",
+        };
+        println!("{when}{}  {}  {}", gap.jar, gap.class, gap.target);
     }
     println!(
         "{} classes, {} references, {} gaps, {took:.2?}",

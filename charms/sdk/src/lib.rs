@@ -45,6 +45,7 @@ pub use stoker_model::{charm, digest, ids, observation, placeholder, plan, probe
 
 pub use self::overrides::of as overrides;
 pub use self::recipe::Progress;
+pub use self::roles::print;
 
 /// The exit status of a task that should be tried again later.
 pub const TRY_LATER: u8 = 75;
@@ -78,6 +79,12 @@ pub struct Recipe {
     pub make: fn(version: &str, out: &Path, progress: &mut Progress) -> anyhow::Result<()>,
     /// The versions that can be made, newest first.
     pub versions: fn() -> anyhow::Result<Vec<String>>,
+}
+
+/// Leaves the cores to whoever else wants them: for a program that computes while services start. Before it starts threads.
+pub fn give_way() {
+    // Where that is not allowed it competes like everybody else.
+    let _ = rustix::process::setpriority_process(None, 10);
 }
 
 /// Runs a charm: dispatches on the first argument. A panic becomes a message and exit status 1.

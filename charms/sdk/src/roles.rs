@@ -92,7 +92,8 @@ fn usage(charm: &Charm) -> ExitCode {
     ExitCode::from(USAGE)
 }
 
-pub(crate) fn print(line: &str) -> anyhow::Result<ExitCode> {
+/// Prints a line on standard output: a program's result.
+pub fn print(line: &str) -> anyhow::Result<ExitCode> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{line}").and_then(|()| out.flush()).context("cannot write to standard output")?;
     Ok(ExitCode::SUCCESS)

@@ -1,11 +1,19 @@
 //! Alignment: how well Spark's Hadoop client fits an HDFS, and what to do about it. Pure functions over versions,
 //! shapes, Java and the policy. Must not know observations or plans.
 
+mod ask;
 mod decide;
+mod gaps;
+mod link;
+mod server;
 mod version;
+mod works;
 
+pub(crate) use self::ask::{ALIGN, program as ask};
 pub(crate) use self::decide::{Client, Decision, Keep, Policy, Question, Refused, Shape, decide};
+pub(crate) use self::link::{CANDIDATE, CHECKER, Found, LINK, program as link};
 pub(crate) use self::version::Version;
+pub(crate) use self::works::{Canary, Case, S3a, broken};
 
 /// How a client fits a server, best first; the worst axis wins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

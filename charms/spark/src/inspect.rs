@@ -17,6 +17,8 @@ use stoker_charm::shelf::Shelf;
 
 use crate::java;
 
+pub(crate) use self::client::client_in;
+
 const CORE: &str = "org/apache/spark/SparkContext.class";
 const SPARK_VERSION: &str = "spark-version-info.properties";
 const SCALA: &str = "scala/Predef.class";

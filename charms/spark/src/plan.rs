@@ -3,6 +3,7 @@
 
 mod actions;
 mod alignment;
+mod asked;
 mod build;
 mod cluster;
 mod defaults;
@@ -22,7 +23,7 @@ use stoker_charm::observation::{Life, Memory, Observation};
 use stoker_charm::plan::{Dir, Plan, Port, Published, Secret, Tree};
 use stoker_charm::status::{State, Status};
 
-use self::alignment::Alignment;
+use self::alignment::{Alignment, Ground};
 use self::build::Spark;
 use self::cluster::Cluster;
 use self::hdfs::Hdfs;
@@ -31,6 +32,8 @@ use self::notebooks::Notebook;
 use self::python::Python;
 use self::stuck::Stuck;
 use crate::config::Config;
+
+pub(crate) use self::asked::{Asked, Judged, judge};
 
 /// The charm's user.
 const USER: &str = "spark";
@@ -91,7 +94,9 @@ impl<'a> Scene<'a> {
         let notebooks = notebooks::of(seen);
         let python = python::choose(seen, &spark, &notebooks);
         let cluster = Cluster::read(seen, &config)?;
-        let alignment = alignment::align(seen, &config, &spark, hdfs.as_ref(), python.is_some())?;
+        let ground =
+            Ground { seen, config: &config, spark: &spark, python: python::unfit(&spark, python.as_ref()) };
+        let alignment = alignment::align(&ground, hdfs.as_ref())?;
         if let Some(why) = attached::unusable(seen) {
             return Err(Stuck::blocked(why, format!("stoker attach-resource {} java=recipe:17", seen.app)));
         }
@@ -126,7 +131,7 @@ impl<'a> Scene<'a> {
             )]),
             files: files::files(self),
             services: services::services(self),
-            tasks: self.alignment.canary(self),
+            tasks: self.alignment.tasks(self),
             relations: self.relations(),
             state: self.state(),
             ..Plan::default()
@@ -311,6 +316,7 @@ fn no_java(seen: &Observation, spark: &Spark, alignment: &Alignment, range: &str
             None => format!("apt install openjdk-{}-jre-headless", spark.java.supported.end()),
         },
     )
+    .judged(alignment.verdict.clone())
 }
 
 #[cfg(test)]

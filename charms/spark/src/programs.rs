@@ -12,6 +12,8 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result, bail};
 use stoker_charm::ProgramFn;
 
+use crate::align;
+
 /// `launch FOLDER FILE -- COMMAND…`: gives the file a name that tells its kind, in FOLDER, puts it where the command
 /// says [`APP`], and becomes the command.
 pub(crate) const LAUNCH: &str = "launch";
@@ -21,7 +23,8 @@ pub(crate) const REFUSE: &str = "refuse";
 pub(crate) const APP: &str = "{app}";
 
 /// All programs by name.
-pub(crate) const ALL: &[(&str, ProgramFn)] = &[(LAUNCH, launch), (REFUSE, refuse)];
+pub(crate) const ALL: &[(&str, ProgramFn)] =
+    &[(LAUNCH, launch), (REFUSE, refuse), (align::LINK, align::link), (align::ALIGN, align::ask)];
 
 fn refuse(args: &[String]) -> Result<ExitCode> {
     bail!("cannot run the action: {}", args.join(" "))

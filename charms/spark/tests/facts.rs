@@ -119,6 +119,11 @@ fn names_of_jars_say_nothing() {
             assert_eq!(renamed["details"][key], json!(mapped), "{} {key}", row.0);
             renamed["details"][key] = plain["details"][key].clone();
         }
+        for (name, jar) in plain["details"]["companion-jars"].as_object().into_iter().flatten() {
+            let renamed = &mut renamed["details"]["companion-jars"][name];
+            assert_eq!(*renamed, json!(names[jar.as_str().unwrap()]), "{} {name}", row.0);
+            *renamed = jar.clone();
+        }
         assert_eq!(renamed, plain, "{}", row.0);
     }
 }

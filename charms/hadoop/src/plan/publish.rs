@@ -31,7 +31,10 @@ fn client(scene: &Scene<'_>, relation: &Relation) -> Bag {
         ("version".to_owned(), scene.facts.version.clone()),
         ("build".to_owned(), scene.build.to_string()),
     ]);
-    for key in ["version", "build"] {
+    if let Some(companions) = scene.facts.details.get("companion-jars") {
+        out.insert("companions".to_owned(), companions.to_string());
+    }
+    for key in ["version", "build", "companions"] {
         out.extend(running.get(key).map(|value| (key.to_owned(), value.clone())));
     }
     if let (Some(name), Some(id), Some(http)) = (&cluster.nameservice, &cluster.id, &cluster.http) {

@@ -1,21 +1,6 @@
 //! A class file as far as linking needs it: its name and parents, what it declares, and what its constant pool points to
-//! (JVMS §4). Owns that reading. It must not resolve anything, and takes any bytes: what is no class file is `None`.
-
-use std::ops::ControlFlow;
-
-/// What a class file says of itself and of others. Names are the JVM's own, with slashes.
-#[derive(Debug, Default)]
-pub(super) struct Class<'a> {
-    pub(super) name: &'a [u8],
-    /// The superclass, then the interfaces.
-    pub(super) parents: Vec<&'a [u8]>,
-    /// Fields and methods that others may use: name and descriptor.
-    pub(super) declared: Vec<(&'a [u8], &'a [u8])>,
-    /// Those for itself and its nest alone.
-    pub(super) private: Vec<(&'a [u8], &'a [u8])>,
-    /// Classes, fields and methods that it uses.
-    pub(super) pointers: Vec<Pointer<'a>>,
-}
+//! (JVMS §4). Owns that reading. It must not resolve anything, and takes any bytes: what is no class file is `None`, and
+//! what points nowhere in one is passed over.
 
 /// The outermost class that a class is written in, by its name: compilers put a `$` between.
 pub(super) fn nest(name: &[u8]) -> &[u8] {
@@ -31,125 +16,152 @@ pub(super) struct Pointer<'a> {
 
 const ACC_PRIVATE: u16 = 0x0002;
 
-/// Reads a class file.
-pub(super) fn read(bytes: &[u8]) -> Option<Class<'_>> {
-    let mut at = Cursor(bytes);
-    if at.u4()? != 0xCAFE_BABE {
-        return None;
-    }
-    at.skip(4)?;
-    let pool = Pool::read(&mut at)?;
-    at.skip(2)?;
-    let mut class = Class { name: pool.class(at.u2()?)?, ..Class::default() };
-    let superclass = at.u2()?;
-    if superclass != 0 {
-        class.parents.push(pool.class(superclass)?);
-    }
-    for _ in 0..at.u2()? {
-        class.parents.push(pool.class(at.u2()?)?);
-    }
-    for _members in ["fields", "methods"] {
-        for _ in 0..at.u2()? {
-            let (access, name, descriptor) = (at.u2()?, pool.text(at.u2()?)?, pool.text(at.u2()?)?);
-            let members = if access & ACC_PRIVATE == 0 { &mut class.declared } else { &mut class.private };
-            members.push((name, descriptor));
-            for _ in 0..at.u2()? {
-                at.skip(2)?;
-                let length = at.u4()?;
-                at.skip(length as usize)?;
-            }
-        }
-    }
-    class.pointers = pool.pointers()?;
-    Some(class)
-}
-
 /// One entry of the constant pool; the second index of a long or double stays `Other`.
 #[derive(Debug, Clone, Copy)]
-enum Constant<'a> {
+enum Constant {
     Other,
-    Text(&'a [u8]),
+    /// Where the text begins, and its length.
+    Text(u32, u16),
     Class(u16),
     Member(u16, u16),
     NameAndType(u16, u16),
 }
 
-struct Pool<'a>(Vec<Constant<'a>>);
+/// Reads class files one after the other, with one memory for all.
+#[derive(Debug, Default)]
+pub(super) struct Reader(Vec<Constant>);
 
-impl<'a> Pool<'a> {
-    fn read(at: &mut Cursor<'a>) -> Option<Self> {
-        let count = usize::from(at.u2()?);
-        let mut pool = vec![Constant::Other; count.max(1)];
-        let mut index = 1;
-        while index < count {
-            let (constant, wide) = match at.u1()? {
-                1 => {
-                    let length = at.u2()?;
-                    (Constant::Text(at.take(usize::from(length))?), false)
+impl Reader {
+    /// The class in these bytes.
+    pub(super) fn read<'a>(&'a mut self, bytes: &'a [u8]) -> Option<Class<'a>> {
+        let mut at = Cursor(bytes);
+        if at.u4()? != 0xCAFE_BABE {
+            return None;
+        }
+        at.skip(4)?;
+        pool(&mut at, bytes.len(), &mut self.0)?;
+        at.skip(2)?;
+        let this = at.u2()?;
+        // The superclass, then the interfaces.
+        let (superclass, count) = (at.u2()?, at.u2()?);
+        let interfaces = at.take(2 * usize::from(count))?;
+        let class = Class { bytes, pool: &self.0, this, superclass, interfaces, members: at };
+        class.of(this).is_some().then_some(class)
+    }
+}
+
+fn pool(at: &mut Cursor<'_>, whole: usize, pool: &mut Vec<Constant>) -> Option<()> {
+    let count = usize::from(at.u2()?).max(1);
+    pool.clear();
+    pool.resize(count, Constant::Other);
+    let mut index = 1;
+    while index < count {
+        let mut wide = 1;
+        pool[index] = match at.u1()? {
+            1 => {
+                let length = at.u2()?;
+                let begins = u32::try_from(whole - at.0.len()).ok()?;
+                at.skip(usize::from(length))?;
+                Constant::Text(begins, length)
+            }
+            3 | 4 | 17 | 18 => at.skip(4).map(|()| Constant::Other)?,
+            5 | 6 => {
+                wide = 2;
+                at.skip(8).map(|()| Constant::Other)?
+            }
+            7 => Constant::Class(at.u2()?),
+            8 | 16 | 19 | 20 => at.skip(2).map(|()| Constant::Other)?,
+            9..=11 => Constant::Member(at.u2()?, at.u2()?),
+            12 => Constant::NameAndType(at.u2()?, at.u2()?),
+            15 => at.skip(3).map(|()| Constant::Other)?,
+            _ => return None,
+        };
+        index += wide;
+    }
+    Some(())
+}
+
+/// What a class file says of itself and of others. Names are the JVM's own, with slashes.
+#[derive(Debug)]
+pub(super) struct Class<'a> {
+    bytes: &'a [u8],
+    pool: &'a [Constant],
+    this: u16,
+    superclass: u16,
+    interfaces: &'a [u8],
+    members: Cursor<'a>,
+}
+
+impl<'a> Class<'a> {
+    pub(super) fn name(&self) -> &'a [u8] {
+        self.of(self.this).unwrap_or_default()
+    }
+
+    /// The superclass, then the interfaces.
+    pub(super) fn parents(&self) -> impl Iterator<Item = &'a [u8]> {
+        let interfaces = self.interfaces.chunks_exact(2).map(|two| u16::from_be_bytes([two[0], two[1]]));
+        std::iter::once(self.superclass).chain(interfaces).filter_map(|index| self.of(index))
+    }
+
+    /// Fields and methods, by name and descriptor: those that others may use, and those for its nest alone.
+    pub(super) fn members(&self, mut take: impl FnMut(bool, &'a [u8], &'a [u8])) {
+        let mut at = self.members;
+        let _ = (|| {
+            for _members in ["fields", "methods"] {
+                for _ in 0..at.u2()? {
+                    let (access, name, descriptor) = (at.u2()?, self.text(at.u2()?)?, self.text(at.u2()?)?);
+                    take(access & ACC_PRIVATE == 0, name, descriptor);
+                    for _ in 0..at.u2()? {
+                        at.skip(2)?;
+                        let length = at.u4()?;
+                        at.skip(length as usize)?;
+                    }
                 }
-                3 | 4 | 17 | 18 => (at.skip(4).map(|()| Constant::Other)?, false),
-                5 | 6 => (at.skip(8).map(|()| Constant::Other)?, true),
-                7 => (Constant::Class(at.u2()?), false),
-                8 | 16 | 19 | 20 => (at.skip(2).map(|()| Constant::Other)?, false),
-                9..=11 => (Constant::Member(at.u2()?, at.u2()?), false),
-                12 => (Constant::NameAndType(at.u2()?, at.u2()?), false),
-                15 => (at.skip(3).map(|()| Constant::Other)?, false),
-                _ => return None,
-            };
-            pool[index] = constant;
-            index += if wide { 2 } else { 1 };
-        }
-        Some(Self(pool))
+            }
+            Some(())
+        })();
     }
 
-    fn text(&self, index: u16) -> Option<&'a [u8]> {
-        match self.0.get(usize::from(index))? {
-            Constant::Text(text) => Some(text),
-            _ => None,
-        }
-    }
-
-    fn class(&self, index: u16) -> Option<&'a [u8]> {
-        match self.0.get(usize::from(index))? {
-            Constant::Class(name) => self.text(*name),
-            _ => None,
-        }
-    }
-
-    fn pointers(&self) -> Option<Vec<Pointer<'a>>> {
-        let mut pointers = Vec::new();
-        for constant in &self.0 {
+    /// Classes, fields and methods that it uses.
+    pub(super) fn pointers(&self) -> impl Iterator<Item = Pointer<'a>> {
+        self.pool.iter().filter_map(|constant| {
             let (owner, member) = match *constant {
                 Constant::Class(name) => (self.text(name)?, None),
                 Constant::Member(owner, member) => {
-                    let Constant::NameAndType(name, descriptor) = *self.0.get(usize::from(member))? else {
+                    let Constant::NameAndType(name, descriptor) = *self.pool.get(usize::from(member))? else {
                         return None;
                     };
-                    (self.class(owner)?, Some((self.text(name)?, self.text(descriptor)?)))
+                    (self.of(owner)?, Some((self.text(name)?, self.text(descriptor)?)))
                 }
-                _ => continue,
+                _ => return None,
             };
-            match element(owner) {
-                // What an array can do, the runtime does.
-                ControlFlow::Break(Some(owner)) => pointers.push(Pointer { owner, member: None }),
-                ControlFlow::Break(None) => {}
-                ControlFlow::Continue(owner) => pointers.push(Pointer { owner, member }),
+            if owner.first() != Some(&b'[') {
+                return Some(Pointer { owner, member });
             }
-        }
-        Some(pointers)
+            // What an array can do, the runtime does; what it holds may be a class.
+            let inner = &owner[owner.iter().position(|byte| *byte != b'[').unwrap_or(owner.len())..];
+            let owner = inner.strip_prefix(b"L").and_then(|class| class.strip_suffix(b";"))?;
+            Some(Pointer { owner, member: None })
+        })
     }
-}
 
-/// Of an array type its element's class, if that is one; any other name as it is.
-fn element(name: &[u8]) -> ControlFlow<Option<&[u8]>, &[u8]> {
-    if name.first() != Some(&b'[') {
-        return ControlFlow::Continue(name);
+    fn text(&self, index: u16) -> Option<&'a [u8]> {
+        match *self.pool.get(usize::from(index))? {
+            Constant::Text(begins, length) => self.bytes.get(begins as usize..)?.get(..usize::from(length)),
+            _ => None,
+        }
     }
-    let inner = &name[name.iter().position(|byte| *byte != b'[').unwrap_or(name.len())..];
-    ControlFlow::Break(inner.strip_prefix(b"L").and_then(|class| class.strip_suffix(b";")))
+
+    fn of(&self, index: u16) -> Option<&'a [u8]> {
+        match *self.pool.get(usize::from(index))? {
+            Constant::Class(name) => self.text(name),
+            _ => None,
+        }
+    }
 }
 
 /// A position in bytes; nothing reads past their end.
+#[derive(Debug, Clone, Copy)]
 struct Cursor<'a>(&'a [u8]);
 
 impl<'a> Cursor<'a> {

@@ -6,20 +6,22 @@
 //! judge a gap. It does not see reflection, and it takes what a class may inherit from the Java runtime as there,
 //! unless the class that was replaced had it itself.
 
+mod archive;
 mod class;
 mod scan;
 mod world;
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use self::scan::{Reference, Scanned};
-use self::world::{Found, World};
+use self::archive::Inflater;
+use self::scan::{Digests, Reference, Scanned};
+use self::world::{Descendants, Found, World};
 
-/// A reference that does not resolve against the candidate.
+/// A reference that does not resolve.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Gap {
     /// The jar's file name.
@@ -28,8 +30,10 @@ pub struct Gap {
     pub class: String,
     /// What it refers to: `org.x.Y`, or `org.x.Y.method(Lorg/x/Z;)V`, or `org.x.Y.field:I`.
     pub target: String,
-    /// Whether it did not resolve before either.
+    /// Whether it does not resolve against what was shipped.
     pub before: bool,
+    /// Whether it does not resolve against the candidate.
+    pub after: bool,
 }
 
 /// What a check found.
@@ -39,46 +43,40 @@ pub struct Report {
     pub classes: u64,
     /// Different references into what is replaced.
     pub references: u64,
-    /// What does not resolve, sorted.
+    /// What does not resolve against one of both, sorted.
     pub gaps: Vec<Gap>,
 }
 
 impl Report {
     /// Gaps that the replacement makes: what resolved before and does not any more.
     pub fn new_gaps(&self) -> impl Iterator<Item = &Gap> {
-        self.gaps.iter().filter(|gap| !gap.before)
+        self.gaps.iter().filter(|gap| gap.after && !gap.before)
     }
 }
 
-/// Resolves every reference that the `callers` make into `shipped` against `candidate` in its place. All are jars;
-/// the callers stay beside either. One thread a core, a few tens of megabytes.
+/// Resolves every reference that the `callers` make into `shipped` against `candidate` in its place, and as it was. All
+/// are jars; the callers stay beside either. One thread a core, a hundred megabytes at most.
 pub fn check(callers: &[PathBuf], shipped: &[PathBuf], candidate: &[PathBuf]) -> io::Result<Report> {
-    let (old, new) = (World::of(scan::shapes(shipped)?), World::of(scan::shapes(candidate)?));
-    let scanned = scan::jars(callers)?;
-    let own = World::of(scanned.iter().flat_map(|jar| jar.shapes.iter().cloned()).collect());
-    let mut report =
-        Report { classes: scanned.iter().map(|jar| jar.shapes.len() as u64).sum(), ..Report::default() };
+    let old = World::open(shipped)?;
+    let other = (shipped != candidate).then(|| World::open(candidate)).transpose()?;
+    let new = other.as_ref().unwrap_or(&old);
+    let replaced: Digests<u64> = old.names().chain(new.names()).collect();
+    let mut scanned = scan::jars(callers, &replaced)?;
+    let shapes: Vec<_> = scanned.iter_mut().flat_map(|jar| std::mem::take(&mut jar.shapes)).collect();
+    let own = World::of(shapes.into_iter());
+    let mut report = Report { classes: scanned.iter().map(|jar| jar.classes).sum(), ..Report::default() };
     let before = world::Path::new(&[&own, &old]);
-    let after = world::Path::new(&[&own, &new]);
-    let mut touched = before.descendants_of(&[&old, &new]);
+    let after = world::Path::new(&[&own, new]);
+    let mut touched = Descendants::new(&own, &replaced);
     for jar in &scanned {
-        let mut lost = HashSet::new();
-        for reference in &jar.references {
-            // A class that is gone is one gap, however many of its members are used.
-            if !touched.contains(reference.owner) || reference.member.is_some() && !after.has(reference.owner)
-            {
-                continue;
-            }
+        let mut lost = HashMap::new();
+        for reference in jar.references.iter().filter(|reference| touched.contains(reference.owner)) {
             report.references += 1;
-            let was = before.resolve(reference);
-            let lacking = match after.resolve(reference) {
-                Found::Declared => false,
-                // Inherited from what is not looked at: as good as there, unless it was the replaced class's own.
-                Found::Unknown => was == Found::Declared,
-                Found::Missing => true,
-            };
-            if lacking {
-                lost.insert((*reference, was == Found::Missing));
+            let found = (before.resolve(reference)?, after.resolve(reference)?);
+            let lacking =
+                (lacks(&before, reference, found.0, found.1), lacks(&after, reference, found.1, found.0));
+            if lacking.0 || lacking.1 {
+                lost.insert(*reference, lacking);
             }
         }
         if !lost.is_empty() {
@@ -86,30 +84,40 @@ pub fn check(callers: &[PathBuf], shipped: &[PathBuf], candidate: &[PathBuf]) ->
         }
     }
     report.gaps.sort_unstable();
+    report.gaps.dedup();
     Ok(report)
 }
 
+/// Whether what was found on a path is a gap, beside what was found on the other.
+fn lacks(path: &world::Path<'_>, reference: &Reference, found: Found, elsewhere: Found) -> bool {
+    match found {
+        Found::Declared => false,
+        // Inherited from what is not looked at: as good as there, unless it was the replaced class's own.
+        Found::Unknown => elsewhere == Found::Declared,
+        // A class that is gone is one gap, however many of its members are used.
+        Found::Missing => reference.member.is_none() || path.has(reference.owner),
+    }
+}
+
 /// Gaps by their names, which are read again from the jar: there are few, and references carry digests only.
-fn named(jar: &Scanned, lost: &HashSet<(Reference, bool)>) -> io::Result<Vec<Gap>> {
+fn named(jar: &Scanned, lost: &HashMap<Reference, (bool, bool)>) -> io::Result<Vec<Gap>> {
     let mut gaps = Vec::new();
     let name = jar.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    scan::each_class(&jar.path, |bytes| {
-        let Some(class) = class::read(bytes) else { return };
-        for pointer in &class.pointers {
-            let reference = scan::reference(&class, pointer);
-            for before in [false, true] {
-                if lost.contains(&(reference, before)) {
-                    gaps.push(Gap {
-                        jar: name.clone(),
-                        class: dotted(class.name),
-                        target: target(pointer),
-                        before,
-                    });
-                }
+    let mut reader = class::Reader::default();
+    archive::each_class(&jar.path, &mut Inflater::default(), |bytes| {
+        let Some(class) = reader.read(bytes) else { return };
+        for pointer in class.pointers() {
+            if let Some((before, after)) = lost.get(&scan::reference(&class, &pointer)) {
+                gaps.push(Gap {
+                    jar: name.clone(),
+                    class: dotted(class.name()),
+                    target: target(&pointer),
+                    before: *before,
+                    after: *after,
+                });
             }
         }
     })?;
-    gaps.dedup();
     Ok(gaps)
 }
 

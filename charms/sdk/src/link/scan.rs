@@ -1,20 +1,15 @@
-//! Jars, read for linking: the shape of each class, and which references a jar makes. Owns the reading of jars side by
-//! side and the digests that names become. It must not resolve.
+//! What jars hold and use, by digests: the shape of each class, and which references a jar makes. Owns the reading of jars
+//! side by side and the digests that names become. It must not resolve.
 
 use std::collections::HashSet;
-use std::fs::File;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::io::{self, BufReader, Read as _};
+use std::hash::{BuildHasherDefault, Hasher};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use zip::ZipArchive;
-
-use super::class::{self, Pointer};
-
-/// The largest class file that is read, in bytes: the format itself could hold more, real ones are below 2 MiB.
-const MAX_CLASS: u64 = 16 << 20;
+use super::archive::{Inflater, each_class};
+use super::class::{Class, Pointer, Reader, nest};
 
 /// What others can see of a class, by digests of names.
 #[derive(Debug, Clone)]
@@ -28,7 +23,7 @@ pub(super) struct Shape {
 }
 
 /// A reference, by digests: to a class, or to a member of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Reference {
     pub(super) owner: u64,
     pub(super) member: Option<u64>,
@@ -36,41 +31,89 @@ pub(super) struct Reference {
     pub(super) inside: bool,
 }
 
-/// A jar with its classes and all different references that they make.
+/// A jar with its classes and all different references that they make, as far as they can matter.
 #[derive(Debug)]
 pub(super) struct Scanned {
     pub(super) path: PathBuf,
+    pub(super) classes: u64,
     pub(super) shapes: Vec<Shape>,
     pub(super) references: Vec<Reference>,
 }
 
-/// 64 bits of a name: two of a million names are alike once in thirty million checks.
-pub(super) fn digest(parts: &[&[u8]]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    parts.hash(&mut hasher);
-    hasher.finish()
+/// Sets of digests: they are as good as hashes already.
+pub(super) type Digests<T> = HashSet<T, BuildHasherDefault<Plain>>;
+
+/// Takes what it is given for the hash.
+#[derive(Debug, Default)]
+pub(super) struct Plain(u64);
+
+impl Hasher for Plain {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        self.0 = self.0.rotate_left(23) ^ value;
+    }
+
+    // Of options and flags: they tell nothing that the digests do not.
+    fn write_u8(&mut self, _: u8) {}
+    fn write_isize(&mut self, _: isize) {}
 }
 
-pub(super) fn reference(class: &class::Class<'_>, pointer: &Pointer<'_>) -> Reference {
+const ODD: u64 = 0x9E37_79B9_7F4A_7C15;
+
+/// 64 bits of a name: two of a million names are alike once in thirty million checks.
+pub(super) fn digest(parts: &[&[u8]]) -> u64 {
+    let mix = |state: u64, value: u64| {
+        let wide = u128::from(state ^ value) * u128::from(ODD);
+        #[allow(clippy::cast_possible_truncation, reason = "both halves are taken")]
+        let folded = wide as u64 ^ (wide >> 64) as u64;
+        folded
+    };
+    let mut state = 0x243F_6A88_85A3_08D3;
+    for part in parts {
+        state = mix(state, part.len() as u64 ^ ODD);
+        let mut eights = part.chunks_exact(8);
+        for eight in &mut eights {
+            state = mix(state, u64::from_le_bytes(eight.try_into().unwrap_or_default()));
+        }
+        let mut last = [0; 8];
+        last[..eights.remainder().len()].copy_from_slice(eights.remainder());
+        state = mix(state, u64::from_le_bytes(last));
+    }
+    mix(state, ODD)
+}
+
+pub(super) fn reference(class: &Class<'_>, pointer: &Pointer<'_>) -> Reference {
     Reference {
         owner: digest(&[pointer.owner]),
         member: pointer.member.map(|(name, descriptor)| digest(&[name, descriptor])),
-        inside: class::nest(class.name) == class::nest(pointer.owner),
+        inside: nest(class.name()) == nest(pointer.owner),
     }
 }
 
-fn shape(class: &class::Class<'_>) -> Shape {
-    let sorted = |members: &[(&[u8], &[u8])]| {
-        let mut digests: Box<[u64]> =
-            members.iter().map(|(name, descriptor)| digest(&[name, descriptor])).collect();
-        digests.sort_unstable();
-        digests
+pub(super) fn shape(class: &Class<'_>) -> Shape {
+    let (mut declared, mut private) = (Vec::new(), Vec::new());
+    class.members(|open, name, descriptor| {
+        let members = if open { &mut declared } else { &mut private };
+        members.push(digest(&[name, descriptor]));
+    });
+    let sorted = |mut members: Vec<u64>| {
+        members.sort_unstable();
+        members.into_boxed_slice()
     };
     Shape {
-        name: digest(&[class.name]),
-        parents: class.parents.iter().map(|parent| digest(&[parent])).collect(),
-        declared: sorted(&class.declared),
-        private: sorted(&class.private),
+        name: digest(&[class.name()]),
+        parents: class.parents().map(|parent| digest(&[parent])).collect(),
+        declared: sorted(declared),
+        private: sorted(private),
     }
 }
 
@@ -91,36 +134,36 @@ pub(super) fn object() -> Shape {
         (b"wait", b"(JI)V"),
         (b"finalize", b"()V"),
     ];
-    shape(&class::Class { name: b"java/lang/Object", declared: METHODS.to_vec(), ..class::Class::default() })
+    let mut declared: Box<[u64]> =
+        METHODS.iter().map(|(name, descriptor)| digest(&[name, descriptor])).collect();
+    declared.sort_unstable();
+    Shape { name: digest(&[b"java/lang/Object"]), parents: Box::default(), declared, private: Box::default() }
 }
 
-/// The shapes of all classes in the jars, those of earlier jars first.
-pub(super) fn shapes(jars: &[PathBuf]) -> io::Result<Vec<Shape>> {
-    let found = side_by_side(jars, |jar| {
-        let mut shapes = Vec::new();
-        each_class(jar, |bytes| shapes.extend(class::read(bytes).as_ref().map(shape)))?;
-        Ok(shapes)
-    })?;
-    Ok(found.into_iter().flatten().collect())
-}
-
-/// The jars with what they hold and use, in their order.
-pub(super) fn jars(jars: &[PathBuf]) -> io::Result<Vec<Scanned>> {
-    side_by_side(jars, |jar| {
-        let (mut shapes, mut references) = (Vec::new(), HashSet::new());
-        each_class(jar, |bytes| {
-            if let Some(class) = class::read(bytes) {
-                shapes.push(shape(&class));
-                references.extend(
-                    class
-                        .pointers
-                        .iter()
-                        .filter(|pointer| !of_runtime(pointer.owner))
-                        .map(|pointer| reference(&class, pointer)),
-                );
+/// The jars with what they hold and use, in their order. Of references to classes only those in `replaced` are kept; of
+/// shapes, those of classes that may inherit from one of these, or stand before one.
+pub(super) fn jars(jars: &[PathBuf], replaced: &Digests<u64>) -> io::Result<Vec<Scanned>> {
+    side_by_side(jars, |jar, inflater, reader| {
+        let mut scanned =
+            Scanned { path: jar.to_owned(), classes: 0, shapes: Vec::new(), references: Vec::new() };
+        let mut references: Digests<Reference> = Digests::default();
+        each_class(jar, inflater, |bytes| {
+            let Some(class) = reader.read(bytes) else { return };
+            scanned.classes += 1;
+            if class.parents().any(|parent| !of_runtime(parent))
+                || replaced.contains(&digest(&[class.name()]))
+            {
+                scanned.shapes.push(shape(&class));
+            }
+            for pointer in class.pointers().filter(|pointer| !of_runtime(pointer.owner)) {
+                let reference = reference(&class, &pointer);
+                if reference.member.is_some() || replaced.contains(&reference.owner) {
+                    references.insert(reference);
+                }
             }
         })?;
-        Ok(Scanned { path: jar.to_owned(), shapes, references: references.into_iter().collect() })
+        scanned.references = references.into_iter().collect();
+        Ok(scanned)
     })
 }
 
@@ -129,34 +172,10 @@ fn of_runtime(name: &[u8]) -> bool {
     name.starts_with(b"java/") || name.starts_with(b"scala/")
 }
 
-/// Hands every class file of a jar to `take`. Classes for newer runtimes alone (`META-INF/versions`) are left out.
-pub(super) fn each_class(jar: &Path, mut take: impl FnMut(&[u8])) -> io::Result<()> {
-    let about =
-        |error: io::Error| io::Error::new(error.kind(), format!("cannot read `{}`: {error}", jar.display()));
-    let file = File::open(jar).map_err(about)?;
-    let mut archive =
-        ZipArchive::new(BufReader::with_capacity(1 << 16, file)).map_err(|error| about(error.into()))?;
-    let mut bytes = Vec::new();
-    for index in 0..archive.len() {
-        let entry = archive.by_index(index).map_err(|error| about(error.into()))?;
-        let name = entry.name_raw();
-        if !name.ends_with(b".class")
-            || name.starts_with(b"META-INF/")
-            || name.ends_with(b"module-info.class")
-        {
-            continue;
-        }
-        bytes.clear();
-        entry.take(MAX_CLASS).read_to_end(&mut bytes).map_err(about)?;
-        take(&bytes);
-    }
-    Ok(())
-}
-
 /// `work` on every path, a thread a core, the largest files first; results in the order of the paths.
 fn side_by_side<T: Send>(
     paths: &[PathBuf],
-    work: impl Fn(&Path) -> io::Result<T> + Sync,
+    work: impl Fn(&Path, &mut Inflater, &mut Reader) -> io::Result<T> + Sync,
 ) -> io::Result<Vec<T>> {
     let mut order: Vec<usize> = (0..paths.len()).collect();
     order.sort_by_cached_key(|index| {
@@ -167,8 +186,9 @@ fn side_by_side<T: Send>(
     std::thread::scope(|scope| {
         for _ in 0..cores.min(paths.len()) {
             scope.spawn(|| {
+                let (mut inflater, mut reader) = (Inflater::default(), Reader::default());
                 while let Some(index) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let result = work(&paths[*index]);
+                    let result = work(&paths[*index], &mut inflater, &mut reader);
                     done.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((*index, result));
                 }
             });

@@ -1,5 +1,7 @@
 //! Which Hadoop client Spark is to have. Owns the policies; must not know trees or relations.
 
+use std::collections::BTreeMap;
+
 use super::{Axes, Level, Version, level};
 
 /// What `hadoop-alignment` says.
@@ -32,15 +34,19 @@ pub(crate) struct Client {
     pub(crate) version: String,
     /// The build, `b3:…`.
     pub(crate) build: String,
+    /// Jars of that build that go with it where Spark's has such: name and path.
+    pub(crate) companions: BTreeMap<String, String>,
 }
 
-/// A client that was tried on this Spark, Java and HDFS and does not work.
+/// A client that does not work on this Spark, Java and HDFS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Refused<'a> {
     /// The Hadoop build that it came from.
     pub(crate) build: &'a str,
-    /// Its canary's one line.
+    /// Its canary's one line, or the gap.
     pub(crate) why: &'a str,
+    /// Whether it was run; else it does not link.
+    pub(crate) run: bool,
 }
 
 /// All that the decision depends on.
@@ -57,8 +63,10 @@ pub(crate) struct Question<'a> {
     pub(crate) server: &'a Client,
     /// Whether some Java of the host runs this Spark with that client.
     pub(crate) java: &'a dyn Fn(&str) -> bool,
-    /// A client that failed its canary.
+    /// A client that failed its canary, or does not link.
     pub(crate) refused: Option<Refused<'a>>,
+    /// Whether something works with the HDFS's own client that does not with the one in use.
+    pub(crate) asked: bool,
 }
 
 /// Which client is kept or taken.
@@ -100,20 +108,22 @@ pub(crate) fn decide(q: &Question<'_>) -> Decision {
     let now = level(version_of(&current, q), &server.version, Axes::CLEAR);
     let enough = match q.policy {
         Policy::Shipped => true,
-        Policy::Auto => now.in_line(),
+        Policy::Auto => now == Level::Exact || now.in_line() && !q.asked,
         Policy::Exact => now == Level::Exact,
     };
     if enough {
         return kept(q, current, now, String::new(), String::new());
     }
-    if level(q.shipped, &server.version, Axes::CLEAR) == Level::Exact {
-        return kept(q, Keep::Shipped, Level::Exact, String::new(), String::new());
+    let shipped = level(q.shipped, &server.version, Axes::CLEAR);
+    // Newer clients know all that an older HDFS does: going down would only lose what is new.
+    let down = q.policy == Policy::Auto && shipped == Level::NewerClient && !q.asked;
+    if shipped == Level::Exact || down {
+        return kept(q, Keep::Shipped, shipped, String::new(), String::new());
     }
     match obstacle(q) {
         None => kept(q, Keep::Swap(server.clone()), Level::Exact, String::new(), String::new()),
         Some((why, fix)) => {
             // A client of an earlier HDFS is no better than the shipped one unless it is nearer.
-            let shipped = level(q.shipped, &server.version, Axes::CLEAR);
             let keep = if now <= shipped { current } else { Keep::Shipped };
             kept(q, keep, now.min(shipped), why, fix)
         }
@@ -185,9 +195,14 @@ fn obstacle(q: &Question<'_>) -> Option<(String, String)> {
     }
     // Whoever asks for `exact` gets the client, and the canary's answer as a blocked move.
     match q.refused {
-        Some(refused) if refused.build == server.build && q.policy == Policy::Auto => Some((
+        Some(refused) if refused.build == server.build && q.policy == Policy::Auto && refused.run => Some((
             format!("client {} failed its canary ({})", server.version, refused.why),
             "attach another Hadoop or Spark build, or set hadoop-alignment=exact to try it again".to_owned(),
+        )),
+        Some(refused) if refused.build == server.build && q.policy == Policy::Auto => Some((
+            format!("client {} does not link ({})", server.version, refused.why),
+            "attach jars of the HDFS's version or another Spark build, or set hadoop-alignment=exact to take it all the same"
+                .to_owned(),
         )),
         _ => None,
     }

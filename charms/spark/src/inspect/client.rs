@@ -1,6 +1,6 @@
 //! The Hadoop client of a build: its shape, its version, its jars. Owns how the shapes are told apart.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use stoker_charm::jars;
@@ -71,6 +71,18 @@ pub(super) fn of(shelf: &Shelf) -> Result<Client> {
         jars: shelf.with(OWN).iter().map(in_tree).collect(),
         server: !shelf.with(NAMENODE).is_empty(),
     })
+}
+
+/// The two jars of a shaded client in a folder, and its version; none where it has no such.
+pub(crate) fn client_in(folder: &Path) -> Result<Option<(Vec<PathBuf>, String)>> {
+    let shelf = Shelf::of(folder, &[FILE_SYSTEM, HDFS_CLIENT, RUNTIME])?;
+    let api = shelf.with(FILE_SYSTEM).into_iter().find(|jar| shelf.has(jar, HDFS_CLIENT));
+    let runtime = shelf.with(RUNTIME).into_iter().find(|jar| Some(*jar) != api);
+    let (Some(api), Some(runtime)) = (api, runtime) else { return Ok(None) };
+    let version = super::property(api, HADOOP_VERSION, "version")?;
+    let version = version
+        .with_context(|| format!("cannot find a version in `{HADOOP_VERSION}` of `{}`", api.display()))?;
+    Ok(Some((vec![api.to_owned(), runtime.to_owned()], version)))
 }
 
 fn names<'a>(jars: impl Iterator<Item = &'a &'a Path>) -> String {

@@ -58,12 +58,17 @@ pub(super) fn marks() -> impl Iterator<Item = &'static str> {
 
 /// Versions by name; an empty one where a jar does not say it.
 pub(super) fn of(tree: &Path, shelf: &Shelf) -> Result<BTreeMap<String, Value>> {
-    let mut out = BTreeMap::new();
+    let (mut out, mut jars) = (BTreeMap::new(), BTreeMap::new());
     for (name, class, artefacts) in KNOWN {
-        if !shelf.with(class).is_empty() {
+        if let Some(jar) = shelf.with(class).first() {
             let version = shelf.version(class, artefacts)?.unwrap_or_default();
             out.insert(name.to_owned(), json!(version));
+            let file = jar.file_name().unwrap_or_default().to_string_lossy();
+            jars.insert(name, format!("jars/{file}"));
         }
+    }
+    if !jars.is_empty() {
+        out.insert("companion-jars".to_owned(), json!(jars));
     }
     // Tarballs have it in a folder of its own, since it belongs on the class path of YARN and not of Spark.
     let yarn = Shelf::of(&tree.join("yarn"), &[SHUFFLE])?;

@@ -1,28 +1,31 @@
-//! Alignment within a plan: the leader decides and remembers, the others follow what it remembered; the tree, the
-//! verdict and the canary that follow from it.
+//! Alignment within a plan: the leader decides and remembers, the others follow what it remembered; the verdict that
+//! follows from it. The tree and the tasks that prove it are in `proof`.
 //!
 //! A canary that fails under `auto` is remembered with its reason: the plan then keeps the client in use and says
 //! what is lost, until the Spark build, the HDFS's build or the Java changes, or `exact` asks for it again. Under
-//! `exact` the plan still wants the client, and the agent holds the move back with the canary's evidence.
+//! `exact` the plan still wants the client, and the agent holds the move back with the canary's evidence. What the link
+//! check says needs no memory: its task stays in the plan, and so does its result.
 
-use std::collections::BTreeMap;
+mod proof;
 
 use serde_json::Value;
 use stoker_charm::digest::of_document;
 use stoker_charm::ids::Digest;
 use stoker_charm::observation::{Observation, ServiceState, TaskState};
-use stoker_charm::plan::{Take, Task, Tree, Verdict, Work};
+use stoker_charm::plan::{Verdict, Work};
 
+use self::proof::{CANARY, Link};
 use super::build::Spark;
 use super::hdfs::Hdfs;
-use super::{Scene, Stuck, USER};
-use crate::align::{Axes, Client, Decision, Keep, Level, Policy, Question, Refused, Shape, decide, level};
+use super::{Stuck, jars};
+use crate::align::{
+    Axes, Canary, Case, Client, Decision, Keep, Level, Policy, Question, Refused, S3a, Shape, broken, decide,
+    level,
+};
 use crate::config::{Config, Pairs};
 
-/// The task that proves a tree.
-const CANARY: &str = "canary";
-/// The tree of a client whose canary failed.
-const FAILED: &str = "failed";
+/// Not asked for by anything that runs on the cluster itself.
+const UNUSED: &str = "yarn";
 
 /// The Hadoop client that Spark has, and what is known of it.
 pub(super) struct Alignment {
@@ -38,18 +41,33 @@ pub(super) struct Alignment {
     /// The client whose canary just failed, and that canary's key: the plan goes on naming it until the refusal is
     /// remembered, since a task that it does not name is not observed.
     failed: Option<(Client, String)>,
+    /// What is to be linked.
+    pub(super) link: Option<Link>,
     /// Why nothing may move yet.
     pub(super) hold: Option<String>,
 }
 
+/// What a decision rests on beside the HDFS.
+pub(super) struct Ground<'a> {
+    /// The observation.
+    pub(super) seen: &'a Observation,
+    /// The options.
+    pub(super) config: &'a Config,
+    /// The build.
+    pub(super) spark: &'a Spark,
+    /// Why no Python that there is runs its programs.
+    pub(super) python: Option<String>,
+}
+
+impl Ground<'_> {
+    fn java(&self, client: &str) -> Option<u32> {
+        self.spark.java.with_client(client).pick(&self.seen.host.java).map(|java| java.version)
+    }
+}
+
 /// Decides (the leader), or follows (the others).
-pub(super) fn align(
-    seen: &Observation,
-    config: &Config,
-    spark: &Spark,
-    hdfs: Option<&Hdfs<'_>>,
-    python: bool,
-) -> Result<Alignment, Stuck> {
+pub(super) fn align(ground: &Ground<'_>, hdfs: Option<&Hdfs<'_>>) -> Result<Alignment, Stuck> {
+    let (seen, spark) = (ground.seen, ground.spark);
     let Some(hdfs) = hdfs else {
         if spark.shape == Shape::Provided {
             let fix = format!("stoker integrate {} hadoop", seen.app);
@@ -65,13 +83,32 @@ pub(super) fn align(
             memory: Pairs::new(),
             proof: None,
             failed: None,
+            link: None,
             hold: None,
         });
     };
     let remembered = Remembered::read(&seen.state.app);
-    let java = |client: &str| spark.java.with_client(client).pick(&seen.host.java).map(|j| j.version);
-    let runs = |client: &str| java(client).is_some();
-    let decided = |refused: Option<&Refusal>| {
+    if seen.leader {
+        return Ok(lead(ground, hdfs, &remembered));
+    }
+    let decision = remembered.follow(spark, hdfs)?;
+    let verdict = verdict(ground, hdfs, &decision, &Linked::default(), Canary::Unknown);
+    Ok(Alignment {
+        client_version: version(&decision.keep, spark).to_owned(),
+        keep: decision.keep,
+        verdict: Some(verdict),
+        memory: Pairs::new(),
+        proof: None,
+        failed: None,
+        link: None,
+        hold: None,
+    })
+}
+
+fn lead(ground: &Ground<'_>, hdfs: &Hdfs<'_>, remembered: &Remembered<'_>) -> Alignment {
+    let Ground { seen, config, spark, .. } = ground;
+    let runs = |client: &str| ground.java(client).is_some();
+    let decided = |refused: Option<&Refusal>, asked: bool| {
         decide(&Question {
             policy: config.alignment,
             shape: spark.shape,
@@ -79,36 +116,34 @@ pub(super) fn align(
             current: remembered.client.as_ref(),
             server: &hdfs.server,
             java: &runs,
-            refused: refused.map(|r| Refused { build: &r.build, why: &r.why }),
+            refused: refused.map(|r| Refused { build: &r.build, why: &r.why, run: r.run }),
+            asked,
         })
     };
-    if !seen.leader {
-        let decision = remembered.follow(spark, hdfs)?;
-        return Ok(Alignment::new(decision, spark, hdfs, python, Evidence::Read, Pairs::new(), None));
-    }
-    let key_of = |keep: &Keep| key(spark, keep, java(version(keep, spark)), hdfs);
-    let by = format!("{} java {}", spark.build, java(&hdfs.server.version).unwrap_or_default());
-    let mut refused = remembered.refusal(&by, &hdfs.server.build);
-    let mut decision = decided(refused.as_ref());
+    let linked = Linked::read(ground, hdfs, &decided(None, false).keep);
+    let asked = remembered.client.is_none() && linked.asks();
+    let key_of = |keep: &Keep| key(spark, keep, ground.java(version(keep, spark)), hdfs);
+    let by = format!("{} java {}", spark.build, ground.java(&hdfs.server.version).unwrap_or_default());
+    let mut refused = linked.refusal().or_else(|| remembered.refusal(&by, &hdfs.server.build));
+    let mut decision = decided(refused.as_ref(), asked);
     let key = key_of(&decision.keep);
     let mut failed = None;
     let tried = seen.tasks.get(CANARY).filter(|task| is_key(&task.key, &key));
     if let Some(task) = tried.filter(|t| t.state == TaskState::Bad && config.alignment == Policy::Auto)
         && let Keep::Swap(client) = &decision.keep
     {
-        let why = task.result.get("reason").and_then(Value::as_str).unwrap_or(&task.reason).to_owned();
-        let refusal = Refusal { build: client.build.clone(), why };
+        let refusal = Refusal { build: client.build.clone(), why: reason(task), run: true };
         failed = Some((client.clone(), key));
-        decision = decided(Some(&refusal));
+        decision = decided(Some(&refusal), asked);
         refused = Some(refusal);
     }
     let key = key_of(&decision.keep);
     let task = seen.tasks.get(CANARY).filter(|task| is_key(&task.key, &key));
-    let evidence = match task.map(|task| task.state) {
-        Some(TaskState::Done) => Evidence::Run,
-        Some(TaskState::Bad) => Evidence::Failed,
-        _ if remembered.proven.as_ref() == Some(&key) => Evidence::Run,
-        _ => Evidence::Read,
+    let canary = match task.map(|task| (task.state, task)) {
+        Some((TaskState::Done, _)) => Canary::Passed,
+        Some((TaskState::Bad, task)) => Canary::Failed(reason(task)),
+        _ if remembered.proven.as_ref() == Some(&key) => Canary::Passed,
+        _ => Canary::Unknown,
     };
     let mut memory = Pairs::from([
         ("hdfs-version".to_owned(), hdfs.server.version.clone()),
@@ -117,18 +152,21 @@ pub(super) fn align(
     if let Keep::Swap(client) | Keep::Provide(client) = &decision.keep {
         memory.insert("client-version".to_owned(), client.version.clone());
         memory.insert("client-build".to_owned(), client.build.clone());
+        if !client.companions.is_empty() {
+            memory.insert("client-companions".to_owned(), serde_json::json!(client.companions).to_string());
+        }
     }
-    if let Some(refusal) = refused {
+    if let Some(refusal) = refused.filter(|refusal| refusal.run) {
         memory.insert("refused-build".to_owned(), refusal.build);
         memory.insert("refused-by".to_owned(), by);
         memory.insert("refused-why".to_owned(), refusal.why);
     }
-    if evidence == Evidence::Run {
+    if canary == Canary::Passed {
         memory.insert("proven".to_owned(), key.clone());
     }
     let worth = decision.keep != Keep::Shipped || !decision.level.in_line();
     let askable = hdfs.ready && hdfs.own_made;
-    let proof = (worth && (evidence == Evidence::Run || askable)).then_some(key);
+    let proof = (worth && (canary == Canary::Passed || askable)).then_some(key);
     // What runs is not moved to a client that cannot be proven yet.
     let current = remembered.client.clone().map_or(Keep::Shipped, Keep::Swap);
     let unproven = matches!(&decision.keep, Keep::Swap(_)) && proof.is_none() && decision.keep != current;
@@ -140,8 +178,134 @@ pub(super) fn align(
             version(&decision.keep, spark)
         )
     });
-    let aligned = Alignment::new(decision, spark, hdfs, python, evidence, memory, proof);
-    Ok(Alignment { failed, hold, ..aligned })
+    let verdict = verdict(ground, hdfs, &decision, &linked, canary);
+    Alignment {
+        client_version: version(&decision.keep, spark).to_owned(),
+        keep: decision.keep,
+        verdict: Some(verdict),
+        memory,
+        proof,
+        failed,
+        link: linked.link,
+        hold,
+    }
+}
+
+fn reason(task: &stoker_charm::observation::Task) -> String {
+    task.result.get("reason").and_then(Value::as_str).unwrap_or(&task.reason).to_owned()
+}
+
+/// What is known of the client that is thought of from its jars and versions.
+#[derive(Default)]
+struct Linked {
+    link: Option<Link>,
+    found: Option<crate::align::Found>,
+    /// For S3, with the shipped client and with that one.
+    s3a: S3a,
+    s3a_after: S3a,
+    /// What breaks with the shipped client, and with the one that is thought of.
+    before: Pairs,
+    after: Pairs,
+}
+
+impl Linked {
+    fn read(ground: &Ground<'_>, hdfs: &Hdfs<'_>, keep: &Keep) -> Self {
+        let Ground { seen, spark, .. } = ground;
+        let client = match keep {
+            Keep::Swap(client) => Some(client.clone()),
+            Keep::Shipped if spark.takes(&hdfs.server.version) => Some(hdfs.server.clone()),
+            _ => None,
+        };
+        let link = Link::of(spark, client, jars::Jars::place(seen));
+        let found = link.as_ref().and_then(|link| link.found(seen));
+        let s3a = spark.s3a.clone().with(found.as_ref());
+        let candidate = link.as_ref().and_then(|link| link.client.as_ref());
+        let s3a_after = candidate
+            .and_then(|client| proof::exchanged(spark, client).s3a)
+            .map_or_else(|| s3a.clone(), |s3a| s3a.with(found.as_ref()));
+        let before = broken(&spark.client, found.as_ref().map(|found| &found.before), &s3a);
+        let after = candidate
+            .map(|client| broken(&client.version, found.as_ref().map(|found| &found.after), &s3a_after));
+        let after = after.unwrap_or_default();
+        Self { link, found, s3a, s3a_after, before, after }
+    }
+
+    fn client(&self) -> Option<&Client> {
+        self.link.as_ref()?.client.as_ref()
+    }
+
+    /// Whether something works with that client only.
+    fn asks(&self) -> bool {
+        self.client().is_some() && self.before.keys().any(|what| !self.after.contains_key(what))
+    }
+
+    /// That client, where something that works does not with it.
+    fn refusal(&self) -> Option<Refusal> {
+        let build = self.client()?.build.clone();
+        let mut lost =
+            self.after.iter().filter(|(what, _)| !self.before.contains_key(*what) && *what != UNUSED);
+        lost.next().map(|(what, why)| Refusal { build, why: format!("{what}: {why}"), run: false })
+    }
+}
+
+/// The verdict on a decision.
+fn verdict(
+    ground: &Ground<'_>,
+    hdfs: &Hdfs<'_>,
+    decision: &Decision,
+    linked: &Linked,
+    canary: Canary,
+) -> Verdict {
+    let spark = ground.spark;
+    let client = version(&decision.keep, spark);
+    let range = spark.java.with_client(client);
+    let java = ground
+        .java(client)
+        .is_none()
+        .then(|| format!("Spark {} with Hadoop client {client} needs Java {}", spark.version, range.words()));
+    let harm = linked.found.as_ref().and_then(|found| match &decision.keep {
+        Keep::Shipped => Some(&found.before),
+        Keep::Swap(client) if linked.client() == Some(client) => Some(&found.after),
+        _ => None,
+    });
+    let case = Case {
+        level: decision.level,
+        client,
+        server: &hdfs.server.version,
+        java,
+        python: ground.python.clone(),
+        yarn: spark.yarn,
+        harm,
+        whole: linked.client().is_some(),
+        s3a: if matches!(decision.keep, Keep::Shipped) { &linked.s3a } else { &linked.s3a_after },
+        canary,
+    };
+    let (mut level, mut says, mut fix) = (decision.level, decision.says.clone(), decision.fix.clone());
+    if let Some(why) = &case.python {
+        level = level.max(Level::PythonBlocked);
+        says = format!("{says}; {why}");
+        fix = format!("attach a Python that Spark {} was released for", spark.version);
+    }
+    if let Some(why) = &case.java {
+        // Without a Java nothing runs, whatever Python there is.
+        level = Level::JavaBlocked;
+        says = format!("{says}; {why}");
+        fix = format!("stoker attach-resource {} java=recipe:{}", ground.seen.app, range.supported.end());
+    }
+    let mut works = case.works();
+    let java = ground.java(client).unwrap_or(u32::MAX);
+    if let Err(stuck) = jars::Jars::read(ground.seen, spark, java) {
+        let why = stuck.says().to_owned();
+        works.insert("user_jars".to_owned(), Work { ok: false, by: "read".to_owned(), why });
+    }
+    Verdict {
+        subject: "spark".to_owned(),
+        relation: Some(hdfs.relation.id),
+        level: level.word().to_owned(),
+        works,
+        says,
+        fix,
+    }
 }
 
 /// Whether something here may already use the client.
@@ -172,18 +336,11 @@ fn is_key(shown: &str, ours: &str) -> bool {
         || (shown.len() >= 32 && of_document(&ours).is_ok_and(|digest| digest.hex().starts_with(shown)))
 }
 
-/// What is known of a client beside reading its version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Evidence {
-    Read,
-    Run,
-    Failed,
-}
-
-/// A client that failed its canary.
+/// A client that failed its canary, or does not link.
 struct Refusal {
     build: String,
     why: String,
+    run: bool,
 }
 
 /// What the leader remembered.
@@ -196,7 +353,12 @@ struct Remembered<'a> {
 impl<'a> Remembered<'a> {
     fn read(app: &'a Pairs) -> Self {
         let client = app.get("client-version").zip(app.get("client-build"));
-        let client = client.map(|(version, build)| Client { version: version.clone(), build: build.clone() });
+        let companions = app.get("client-companions").and_then(|text| serde_json::from_str(text).ok());
+        let client = client.map(|(version, build)| Client {
+            version: version.clone(),
+            build: build.clone(),
+            companions: companions.unwrap_or_default(),
+        });
         Self { app, client, proven: app.get("proven").cloned() }
     }
 
@@ -206,7 +368,7 @@ impl<'a> Remembered<'a> {
         let current = self.client.as_ref().map(|client| client.build.as_str());
         let same = self.app.get("refused-by")? == by && (build == server || Some(build.as_str()) == current);
         let why = self.app.get("refused-why")?.clone();
-        same.then(|| Refusal { build: build.clone(), why })
+        same.then(|| Refusal { build: build.clone(), why, run: true })
     }
 
     /// What a unit that does not lead has: the leader's client.
@@ -227,162 +389,4 @@ impl<'a> Remembered<'a> {
         let says = format!("client {client} beside HDFS {}, as the leader decided", hdfs.server.version);
         Ok(Decision { keep, level, says, fix: String::new() })
     }
-}
-
-impl Alignment {
-    fn new(
-        decision: Decision,
-        spark: &Spark,
-        hdfs: &Hdfs<'_>,
-        python: bool,
-        evidence: Evidence,
-        memory: Pairs,
-        proof: Option<String>,
-    ) -> Self {
-        let client_version = version(&decision.keep, spark).to_owned();
-        let level = if python { decision.level } else { decision.level.max(Level::PythonBlocked) };
-        let verdict = Verdict {
-            subject: "spark".to_owned(),
-            relation: Some(hdfs.relation.id),
-            level: level.word().to_owned(),
-            works: works(&decision, spark, &client_version, evidence, python),
-            says: decision.says,
-            fix: decision.fix,
-        };
-        Self {
-            keep: decision.keep,
-            client_version,
-            verdict: Some(verdict),
-            memory,
-            proof,
-            failed: None,
-            hold: None,
-        }
-    }
-
-    /// Spark's tree, and Hadoop's where Spark takes its client from there at run time.
-    pub(super) fn trees(&self, spark: &Spark) -> BTreeMap<String, Tree> {
-        let plain = Tree { base: spark.build.clone(), drop: Vec::new(), take: Vec::new() };
-        let swapped = |client: &Client| {
-            let mut tree = plain.clone();
-            if let Ok(from) = client.build.parse::<Digest>() {
-                tree.drop.clone_from(&spark.client_jars);
-                tree.take = ["api", "runtime"]
-                    .map(|part| format!("hadoop-client-{part}-{}.jar", client.version))
-                    .map(|jar| Take {
-                        from: from.clone(),
-                        path: format!("share/hadoop/client/{jar}"),
-                        to: format!("jars/{jar}"),
-                    })
-                    .into();
-            }
-            tree
-        };
-        let mut trees = BTreeMap::new();
-        let tree = match &self.keep {
-            Keep::Shipped => plain.clone(),
-            Keep::Swap(client) => swapped(client),
-            Keep::Provide(client) => {
-                if let Ok(base) = client.build.parse() {
-                    trees.insert("hadoop".to_owned(), Tree { base, drop: Vec::new(), take: Vec::new() });
-                }
-                plain.clone()
-            }
-        };
-        trees.insert("spark".to_owned(), tree);
-        if let Some((client, _)) = &self.failed {
-            trees.insert(FAILED.to_owned(), swapped(client));
-        }
-        trees
-    }
-
-    /// Class path entries behind Spark's own.
-    pub(super) fn provided_classpath(&self) -> Option<String> {
-        let share = "${tree:hadoop}/share/hadoop";
-        matches!(self.keep, Keep::Provide(_)).then(|| {
-            ["common/*", "common/lib/*", "hdfs/*", "hdfs/lib/*"]
-                .map(|part| format!("{share}/{part}"))
-                .join(":")
-        })
-    }
-
-    /// Names of the trees that Spark's processes need.
-    pub(super) fn tree_names(&self) -> Vec<String> {
-        let names: &[&str] =
-            if matches!(self.keep, Keep::Provide(_)) { &["spark", "hadoop"] } else { &["spark"] };
-        names.iter().map(|name| (*name).to_owned()).collect()
-    }
-
-    /// The task that proves the client against the HDFS. What is exchanged is proven before anything moves to it.
-    pub(super) fn canary(&self, scene: &Scene<'_>) -> BTreeMap<String, Task> {
-        let (key, tree) = match (&self.failed, &self.proof) {
-            (Some((_, key)), _) => (key, FAILED),
-            (None, Some(key)) => (key, "spark"),
-            (None, None) => return BTreeMap::new(),
-        };
-        let folder = scene.config.canary_folder.clone();
-        let folder = folder.unwrap_or_else(|| format!("/user/{}/.stoker-canary", scene.system_user()));
-        let mut classpath = vec![
-            "${tree:charm}/lib/canary".to_owned(),
-            "${file:hadoop}".to_owned(),
-            format!("${{tree:{tree}}}/jars/*"),
-        ];
-        classpath.extend(self.provided_classpath());
-        let mut command = vec![format!("{}/bin/java", scene.java.home)];
-        command.extend(
-            ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx256m", "-cp"].map(ToOwned::to_owned),
-        );
-        command.extend([classpath.join(":"), "StokerCanary".to_owned(), folder]);
-        let mut trees = self.tree_names();
-        trees.push("charm".to_owned());
-        if self.failed.is_some() {
-            trees.push(FAILED.to_owned());
-        }
-        let task = Task {
-            when: (self.keep != Keep::Shipped && self.failed.is_none()).then(|| "before-move".to_owned()),
-            once: Some("app".to_owned()),
-            key: Some(key.clone()),
-            command,
-            user: Some(USER.to_owned()),
-            trees,
-            files: vec!["hadoop".to_owned()],
-            timeout: Some("60s".to_owned()),
-            retry: 1,
-            ..Task::default()
-        };
-        BTreeMap::from([(CANARY.to_owned(), task)])
-    }
-}
-
-/// Workload by workload, with the evidence.
-fn works(
-    decision: &Decision,
-    spark: &Spark,
-    client: &str,
-    evidence: Evidence,
-    python: bool,
-) -> BTreeMap<String, Work> {
-    let work = |ok: bool, by: &str| Work { ok, by: by.to_owned() };
-    let plain = match evidence {
-        Evidence::Read => work(decision.level <= Level::CrossMajor, "read"),
-        Evidence::Run => work(true, "run"),
-        Evidence::Failed => work(false, "run"),
-    };
-    let read = work(plain.ok, "read");
-    let mut works = BTreeMap::from([
-        ("files".to_owned(), plain),
-        ("event-log".to_owned(), read.clone()),
-        ("checkpoint".to_owned(), read),
-        ("newer-calls".to_owned(), work(decision.level.in_line(), "read")),
-        ("python".to_owned(), work(python, "read")),
-        // Both come with what they were built for: the companion has to be of the client's very version.
-        ("s3a".to_owned(), work(spark.aws.as_deref() == Some(client), "read")),
-    ]);
-    if spark.yarn {
-        works.insert(
-            "yarn".to_owned(),
-            work(decision.keep == Keep::Shipped && decision.level.in_line(), "read"),
-        );
-    }
-    works
 }

@@ -1,11 +1,13 @@
 //! The attached Spark build, as its facts tell.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 use stoker_charm::ids::Digest;
 use stoker_charm::observation::Observation;
 
 use super::Stuck;
-use crate::align::Shape;
+use crate::align::{S3a, Shape, Version};
 use crate::java::{self, Range};
 
 /// What the plan needs to know of the build.
@@ -24,8 +26,12 @@ pub(super) struct Spark {
     pub(super) scala: String,
     /// Major version of log4j.
     pub(super) log4j: u64,
-    /// The version of `hadoop-aws`, where it is there.
-    pub(super) aws: Option<String>,
+    /// All of Hadoop's jars, likewise.
+    pub(super) hadoop_jars: Vec<String>,
+    /// Jars that came to it, by name, as paths in the tree.
+    pub(super) companions: BTreeMap<String, String>,
+    /// What it has for S3.
+    pub(super) s3a: S3a,
     /// Whether it can talk to YARN.
     pub(super) yarn: bool,
     /// Java versions that run it.
@@ -65,11 +71,30 @@ impl Spark {
             client_jars: texts(facts.details.get("client-jars")),
             scala: text(facts.details.get("scala-binary")),
             log4j: facts.details.get("log4j").and_then(Value::as_u64).unwrap_or(2),
-            aws: facts.details.get("hadoop-aws").and_then(Value::as_str).map(ToOwned::to_owned),
+            companions: facts
+                .details
+                .get("companion-jars")
+                .and_then(|jars| serde_json::from_value(jars.clone()).ok())
+                .unwrap_or_default(),
+            hadoop_jars: texts(facts.details.get("hadoop-jars")),
+            s3a: S3a {
+                aws: facts.details.get("hadoop-aws").and_then(Value::as_str).map(ToOwned::to_owned),
+                sdks: [1, 2]
+                    .into_iter()
+                    .filter(|major| facts.details.contains_key(&format!("aws-sdk-{major}")))
+                    .collect(),
+            },
             yarn: facts.details.get("yarn").and_then(Value::as_bool).unwrap_or(false),
             java: java::of_spark(&facts.version, floor),
             python_floor: text(facts.requires.get("python")).trim_start_matches(">=").trim().to_owned(),
             pythons: texts(facts.details.get("python")),
         })
+    }
+
+    /// Whether an HDFS's own client could stand in for the shipped one, and is another.
+    pub(super) fn takes(&self, server: &str) -> bool {
+        self.shape == Shape::Shaded
+            && self.client != server
+            && Version::read(server).is_some_and(|version| version.at_least(3, 0))
     }
 }

@@ -75,7 +75,14 @@ impl<'a> Hdfs<'a> {
         let dirs = dirs(seen);
         Ok(Some(Self {
             relation,
-            server: Client { version: version.clone(), build: build.clone() },
+            server: Client {
+                version: version.clone(),
+                build: build.clone(),
+                // One that cannot be read is as good as none: what Spark has stays.
+                companions: told("companions")
+                    .and_then(|text| serde_json::from_str(text).ok())
+                    .unwrap_or_default(),
+            },
             configured: sites.is_some(),
             ready: sites.is_some() && told("ready").is_some_and(|ready| ready == "true"),
             made: told("made").is_some_and(|made| *made == Digest::of(dirs.as_bytes()).to_string()),

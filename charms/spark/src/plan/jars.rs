@@ -21,6 +21,13 @@ pub(super) struct Jars {
 }
 
 impl Jars {
+    /// Where the attached jars are, whether they can be used or not.
+    pub(super) fn place(seen: &Observation) -> Option<Self> {
+        let resource = seen.resources.get(TREE)?;
+        let folder = resource.facts.details.get("folder").and_then(Value::as_str).unwrap_or_default();
+        Some(Self { build: resource.build.clone(), folder: folder.to_owned() })
+    }
+
     /// The attached jars, where they can be used.
     pub(super) fn read(seen: &Observation, spark: &Spark, java: u32) -> Result<Option<Self>, Stuck> {
         let Some(resource) = seen.resources.get(TREE) else { return Ok(None) };
@@ -51,12 +58,17 @@ impl Jars {
             let says = format!("the jars carry {}, which would hide the build's own", carried.join(" and "));
             return Err(Stuck::blocked(says, format!("{}, without it", fix())));
         }
-        Ok(Some(Self { build: resource.build.clone(), folder: text(facts.details.get("folder")) }))
+        Ok(Self::place(seen))
+    }
+
+    /// Their folder.
+    pub(super) fn path(&self) -> String {
+        let folder = if self.folder.is_empty() { String::new() } else { format!("/{}", self.folder) };
+        format!("${{tree:{TREE}}}{folder}")
     }
 
     /// As a class path.
     pub(super) fn classpath(&self) -> String {
-        let folder = if self.folder.is_empty() { String::new() } else { format!("/{}", self.folder) };
-        format!("${{tree:{TREE}}}{folder}/*")
+        format!("{}/*", self.path())
     }
 }

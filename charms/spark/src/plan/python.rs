@@ -44,6 +44,34 @@ pub(super) fn choose(seen: &Observation, spark: &Spark, notebooks: &[Notebook<'_
     tested.or_else(any).map(|p| Python { path: p.path.clone(), tree: None, minor: minor(&p.version) })
 }
 
+/// Why programs in it do not run, or why there is none.
+pub(super) fn unfit(spark: &Spark, python: Option<&Python>) -> Option<String> {
+    let Some(python) = python else {
+        return Some(format!("there is no Python from {} on", spark.python_floor));
+    };
+    let (own, floor) = (number(&python.minor)?, number(&spark.python_floor));
+    if floor.is_some_and(|floor| own < floor) {
+        return Some(format!(
+            "Spark {} needs Python {} or later, this is {}",
+            spark.version, spark.python_floor, python.minor
+        ));
+    }
+    let tested = spark.pythons.iter().filter_map(|version| number(version)).max()?;
+    // Functions travel as code objects, whose makers changed with 3.8 and 3.11; what is newer than that is read by 3.4.
+    let at_least = |major, minor| Version::read(&spark.version).is_some_and(|v| v.at_least(major, minor));
+    let known = if at_least(3, 4) {
+        (u32::MAX, 0)
+    } else if at_least(3, 0) {
+        (3, 10)
+    } else {
+        (3, 7)
+    };
+    (own > tested.max(known)).then(|| {
+        let (major, minor) = tested;
+        format!("Spark {} runs Python up to {major}.{minor}, this is {}", spark.version, python.minor)
+    })
+}
+
 fn number(version: &str) -> Option<(u32, u32)> {
     Version::read(version).map(|v| (v.major, v.minor))
 }

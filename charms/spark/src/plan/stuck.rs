@@ -1,22 +1,32 @@
 //! Plans of units that cannot go on: all that was applied stays, what was published stays, the status says why.
 
 use stoker_charm::observation::{Bag, Observation, Relation};
-use stoker_charm::plan::{FORMAT, Plan, Published};
+use stoker_charm::plan::{FORMAT, Plan, Published, Verdict};
 use stoker_charm::status::{State, Status};
 
 /// Why there is no ordinary plan.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Stuck(Status);
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Stuck(Status, Option<Verdict>);
 
 impl Stuck {
     /// Somebody has to do something.
     pub(super) fn blocked(message: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self(Status::new(State::Blocked, message).fix(fix))
+        Self(Status::new(State::Blocked, message).fix(fix), None)
     }
 
     /// Others have to say something first.
     pub(super) fn waiting(message: impl Into<String>) -> Self {
-        Self(Status::new(State::Waiting, message))
+        Self(Status::new(State::Waiting, message), None)
+    }
+
+    /// With what is known of how the build fits.
+    pub(super) fn judged(self, verdict: Option<Verdict>) -> Self {
+        Self(self.0, verdict)
+    }
+
+    /// The reason.
+    pub(super) fn says(&self) -> &str {
+        &self.0.message
     }
 
     /// The plan: hold, keep what was remembered and published.
@@ -27,6 +37,7 @@ impl Stuck {
             version: seen.resources.get("spark").map(|r| r.facts.version.clone()).unwrap_or_default(),
             hold: Some(self.0.message.clone()),
             status: self.0,
+            verdicts: self.1.into_iter().collect(),
             relations: published.collect(),
             state: seen.state.clone(),
             gone: seen.life == stoker_charm::observation::Life::Dying,

@@ -122,11 +122,11 @@ fn an_hdfs_of_another_minor_swaps_the_two_client_jars() {
 fn a_done_canary_is_evidence_and_is_remembered() {
     let mut seen = related("3.4.1");
     let first = planned(&seen);
-    assert_eq!(first.verdicts[0].works["files"].by, "read");
+    assert_eq!(first.verdicts[0].works["text"].by, "read");
     let key = first.tasks["canary"].key.clone().unwrap();
     seen["tasks"] = json!({"canary": {"key": key, "state": "done", "exit": 0, "result": {"ok": true}}});
     let proven = planned(&seen);
-    assert_eq!(proven.verdicts[0].works["files"].by, "run");
+    assert_eq!(proven.verdicts[0].works["text"].by, "run");
     seen["state"] = json!({"app": proven.state.app});
     seen["tasks"] = json!({});
     seen["relations"][0]["app"]["ready"] = json!("false");
@@ -190,6 +190,142 @@ fn a_bad_canary_keeps_the_shipped_client_under_auto_and_blocks_under_exact() {
     );
 }
 
+/// With this result of the link check.
+fn linked(seen: &mut Value, result: &Value) {
+    let key = planned(seen).tasks["link"].key.clone().unwrap();
+    seen["tasks"]["link"] = json!({"key": key, "state": "done", "exit": 0, "result": result});
+}
+
+fn found(before: Value, after: Value) -> Value {
+    json!({"checker": crate::align::CHECKER, "classes": 9, "references": 9, "before": before, "after": after,
+        "aws": null, "sdks": [], "gaps": [], "more": 0})
+}
+
+#[test]
+fn a_client_that_does_not_link_is_not_taken() {
+    let mut seen = related("3.4.1");
+    let first = planned(&seen);
+    let link = &first.tasks["link"];
+    assert_eq!((link.when.as_deref(), link.once.as_deref()), (Some("before-move"), Some("app")));
+    assert_eq!(
+        link.command,
+        [
+            "${tree:charm}/bin/spark",
+            "link",
+            "${tree:link}",
+            "jars/hadoop-client-api-3.3.4.jar,jars/hadoop-client-runtime-3.3.4.jar"
+        ]
+    );
+    let (shipped, candidate) = (&first.trees["link"].drop, &first.trees["link"].take);
+    assert_eq!((shipped.len(), candidate[1].to.as_str()), (0, "candidate/hadoop-client-runtime-3.4.1.jar"));
+    linked(&mut seen, &found(json!({}), json!({})));
+    let clean = planned(&seen);
+    assert_eq!((&clean.trees, clean.verdicts[0].works["parquet"].by.as_str()), (&first.trees, "linked"));
+    linked(&mut seen, &found(json!({}), json!({"parquet": "parquet.jar: a.B uses c.D"})));
+    let kept = planned(&seen);
+    assert!(kept.trees["spark"].take.is_empty());
+    assert_eq!(
+        (kept.verdicts[0].level.as_str(), kept.verdicts[0].works["parquet"].ok),
+        ("older-client", true)
+    );
+    assert!(kept.verdicts[0].says.contains("a.B uses c.D"), "{:?}", kept.verdicts);
+    // It says so as long as the check's result is there, and needs no memory for it.
+    seen["state"] = json!({"app": kept.state.app});
+    assert_eq!((&planned(&seen).trees, &planned(&seen).state), (&kept.trees, &kept.state));
+    // Whoever says exact gets it, with what is lost.
+    seen["config"] = json!({"hadoop-alignment": "exact"});
+    let exact = planned(&seen);
+    assert_eq!((exact.trees["spark"].take.len(), exact.verdicts[0].works["parquet"].ok), (2, false));
+    // What runs on the cluster itself does not use YARN: that alone keeps nothing.
+    let mut seen = related("3.4.1");
+    linked(&mut seen, &found(json!({}), json!({"yarn": "x"})));
+    let swapped = planned(&seen);
+    assert_eq!((swapped.trees["spark"].take.len(), swapped.verdicts[0].works["yarn"].ok), (2, false));
+}
+
+#[test]
+fn companions_of_a_version_keep_its_client_or_ask_for_it() {
+    let aws = |seen: &mut Value, version: &str| {
+        let details = &mut seen["resources"]["spark"]["facts"]["details"];
+        (details["hadoop-aws"], details["aws-sdk-1"], details["aws-sdk-2"]) =
+            (json!(version), json!(""), json!(""));
+    };
+    let mut seen = related("3.4.1");
+    aws(&mut seen, "3.3.4");
+    let kept = planned(&seen);
+    assert!(kept.trees["spark"].take.is_empty() && kept.verdicts[0].works["s3a"].ok, "{:?}", kept.verdicts);
+    aws(&mut seen, "3.4.1");
+    let swapped = planned(&seen);
+    assert!(swapped.trees["spark"].take.len() == 2 && swapped.verdicts[0].works["s3a"].ok);
+    // Where the HDFS's build has them too, they go together.
+    let mut both = related("3.4.1");
+    aws(&mut both, "3.3.4");
+    both["resources"]["spark"]["facts"]["details"]["companion-jars"] = json!({"hadoop-aws": "jars/hadoop-aws-3.3.4.jar", "aws-sdk-1": "jars/sdk-1.jar", "web-proxy": "jars/proxy.jar"});
+    both["relations"][0]["app"]["companions"] = json!(
+        json!({"hadoop-aws": "share/hadoop/tools/lib/hadoop-aws-3.4.1.jar",
+        "aws-sdk-2": "share/hadoop/tools/lib/bundle-2.jar", "web-proxy": "share/hadoop/yarn/proxy-3.4.1.jar"})
+        .to_string()
+    );
+    let plan = planned(&both);
+    let tree = &plan.trees["spark"];
+    assert_eq!(tree.drop[2..], ["jars/proxy.jar", "jars/hadoop-aws-3.3.4.jar"]);
+    let taken: Vec<&str> = tree.take[2..].iter().map(|take| take.to.as_str()).collect();
+    assert_eq!(taken, ["jars/proxy-3.4.1.jar", "jars/hadoop-aws-3.4.1.jar", "jars/bundle-2.jar"]);
+    assert!(plan.verdicts[0].works["s3a"].ok, "{:?}", plan.verdicts);
+    assert_eq!(plan.trees["link"].drop, tree.drop[2..]);
+    both["state"] = json!({"app": plan.state.app});
+    both["relations"][0]["app"]["companions"] = json!("");
+    both["relations"][0]["app"]["version"] = json!("3.4.3");
+    assert_eq!(&planned(&both).trees["spark"], tree, "what is in use stays as it is");
+    // In one's own minor line the shipped client stays, unless something works with the other alone.
+    let mut near = related("3.3.6");
+    assert!(planned(&near).trees["spark"].take.is_empty());
+    near["resources"]["jars"] = jars("2.12");
+    linked(&mut near, &found(json!({"user_jars": "x"}), json!({})));
+    let asked = planned(&near);
+    assert_eq!(asked.tasks["link"].command[4], "${tree:jars}");
+    assert!(asked.trees["spark"].take.len() == 2 && asked.verdicts[0].works["user_jars"].ok);
+}
+
+#[test]
+fn jars_are_linked_where_nothing_is_swapped() {
+    let mut seen = related("3.3.4");
+    assert!(planned(&seen).tasks.is_empty(), "the same version: there is nothing to prove");
+    seen["resources"]["jars"] = jars("2.12");
+    let plan = planned(&seen);
+    assert_eq!(
+        (plan.tasks["link"].when.as_deref(), plan.tasks["link"].command[2].as_str()),
+        (None, "${tree:spark}")
+    );
+    linked(&mut seen, &found(json!({"user_jars": "x.jar: …"}), json!({"user_jars": "x.jar: …"})));
+    let works = planned(&seen).verdicts.remove(0).works;
+    assert_eq!((works["user_jars"].ok, works["user_jars"].by.as_str()), (false, "linked"));
+    assert_eq!(works["parquet"].by, "read");
+}
+
+#[test]
+fn java_and_python_are_axes_of_their_own() {
+    let mut seen = related("3.4.1");
+    seen["host"]["java"] = json!([{"home": "/jdk25", "version": 25}]);
+    let stuck = planned(&seen);
+    let verdict = &stuck.verdicts[0];
+    assert_eq!((verdict.level.as_str(), stuck.status.state), ("java-blocked", State::Blocked));
+    assert!(
+        verdict.says.contains("needs Java 8 to 17") && verdict.works.values().all(|work| !work.ok),
+        "{verdict:?}"
+    );
+    let mut seen = related("3.4.1");
+    seen["resources"]["spark"]["facts"]["version"] = json!("3.3.4");
+    seen["resources"]["spark"]["facts"]["details"]["python"] = json!(["3.7", "3.10"]);
+    seen["host"]["python"] = json!([{"path": "/usr/bin/python3", "version": "3.11"}]);
+    let plan = planned(&seen);
+    let verdict = &plan.verdicts[0];
+    assert_eq!((verdict.level.as_str(), plan.status.state), ("python-blocked", State::Active));
+    assert!(!verdict.works["python_udf"].ok && verdict.works["text"].ok, "{verdict:?}");
+    seen["host"]["python"] = json!([{"path": "/usr/bin/python3", "version": "3.10"}]);
+    assert_eq!(planned(&seen).verdicts[0].level, "exact");
+}
+
 #[test]
 fn the_client_follows_the_hdfs_only_while_it_can_be_proven() {
     let mut seen = related("3.4.1");
@@ -207,7 +343,11 @@ fn the_client_follows_the_hdfs_only_while_it_can_be_proven() {
     next["relations"][0]["app"]["ready"] = json!("true");
     next["relations"][0]["app"]["made"] = json!("");
     let asks = planned(&next);
-    assert!(asks.hold.is_some() && asks.tasks.is_empty() && asks.relations["4"].app.contains_key("dirs"));
+    assert!(
+        asks.hold.is_some()
+            && !asks.tasks.contains_key("canary")
+            && asks.relations["4"].app.contains_key("dirs")
+    );
     // Within the minor line the client in use stays.
     let mut near = related("3.4.3");
     near["state"] = seen["state"].clone();

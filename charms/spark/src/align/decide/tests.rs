@@ -4,7 +4,7 @@ use super::*;
 use proptest::prelude::*;
 
 fn client(version: &str) -> Client {
-    Client { version: version.to_owned(), build: format!("b3:{version}") }
+    Client { version: version.to_owned(), build: format!("b3:{version}"), companions: BTreeMap::new() }
 }
 
 struct Case {
@@ -15,6 +15,7 @@ struct Case {
     server: &'static str,
     java: bool,
     refused: bool,
+    asked: bool,
 }
 
 const PLAIN: Case = Case {
@@ -25,6 +26,7 @@ const PLAIN: Case = Case {
     server: "3.4.1",
     java: true,
     refused: false,
+    asked: false,
 };
 
 fn answer(case: &Case) -> Decision {
@@ -36,7 +38,12 @@ fn answer(case: &Case) -> Decision {
         current: current.as_ref(),
         server: &server,
         java: &|_| case.java,
-        refused: case.refused.then_some(Refused { build: &server.build, why: "IllegalAccessError" }),
+        refused: case.refused.then_some(Refused {
+            build: &server.build,
+            why: "IllegalAccessError",
+            run: true,
+        }),
+        asked: case.asked,
     })
 }
 
@@ -65,7 +72,16 @@ fn policies() {
             Keep::Shipped,
             "exact",
         ),
-        ("newer client swaps down", Case { shipped: "3.5.0", ..PLAIN }, swap("3.4.1"), "exact"),
+        ("a newer client stays", Case { shipped: "3.5.0", ..PLAIN }, Keep::Shipped, "newer-client"),
+        ("unless it is asked for", Case { shipped: "3.5.0", asked: true, ..PLAIN }, swap("3.4.1"), "exact"),
+        ("or said", Case { shipped: "3.5.0", policy: Exact, ..PLAIN }, swap("3.4.1"), "exact"),
+        (
+            "same minor, but asked for",
+            Case { shipped: "3.4.3", asked: true, ..PLAIN },
+            swap("3.4.1"),
+            "exact",
+        ),
+        ("nothing to ask for", Case { shipped: "3.4.1", asked: true, ..PLAIN }, Keep::Shipped, "exact"),
         ("exact within a minor", Case { policy: Exact, shipped: "3.4.3", ..PLAIN }, swap("3.4.1"), "exact"),
         ("exact as shipped", Case { policy: Exact, shipped: "3.4.1", ..PLAIN }, Keep::Shipped, "exact"),
         (
@@ -123,14 +139,14 @@ proptest! {
         let (to, current) = (client(&server), current.map(|c| client(&c)));
         let said = decide(&Question {
             policy: Policy::Auto, shape: Shape::Shaded, shipped: &shipped, current: current.as_ref(), server: &to,
-            java: &|_| java, refused: refused.then_some(Refused { build: &to.build, why: "x" }),
+            java: &|_| java, refused: refused.then_some(Refused { build: &to.build, why: "x", run: false }), asked: false,
         });
         prop_assert!(said.level <= level(&shipped, &server, Axes::CLEAR));
         // What was taken stays while it is good enough: asking again changes nothing.
         if let Keep::Swap(taken) = &said.keep {
             let again = decide(&Question {
                 policy: Policy::Auto, shape: Shape::Shaded, shipped: &shipped, current: Some(taken), server: &to,
-                java: &|_| java, refused: None,
+                java: &|_| java, refused: None, asked: false,
             });
             if said.level.in_line() {
                 prop_assert_eq!(&again.keep, &said.keep);
