@@ -8,6 +8,7 @@
 mod agent;
 mod archive;
 pub mod checker;
+mod lab;
 mod machine;
 mod output;
 mod until;
@@ -15,6 +16,7 @@ mod wire;
 
 pub use agent::{Agent, Folder, program, stoker};
 pub use archive::{payload_folder, tar};
+pub use lab::Lab;
 pub use machine::{Process, alive, command_line, environment, processes_below, stranger_on};
 pub use output::Output;
 pub use until::{LONG, until, until_seen, until_some};

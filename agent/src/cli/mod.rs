@@ -28,6 +28,7 @@ mod inspect;
 mod integrate;
 mod kept;
 mod logs;
+mod man;
 mod recipe;
 mod refresh;
 mod releases;

@@ -23,7 +23,7 @@ Look           status, why, wait                all at a glance, reasons, patien
 Act            run, actions, show-task          actions of charms
                start, stop, restart             services
 Agent          agent, down, version             in the foreground, its end, which
-Help           explain, completions             a code like ST0005; for a shell
+Help           explain, man, completions        a code like ST0005; a page; for a shell
 
 Common options:
       --dir DIR         the agent's folder [env STOKER_DIR]; the installed agent without it
@@ -94,6 +94,7 @@ verbs! {
     Version in version,
     Explain in explain,
     Completions in completions,
+    Man in man,
 }
 
 #[cfg(test)]

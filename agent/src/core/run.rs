@@ -34,8 +34,8 @@ use crate::settings::{Paths, Settings};
 const LOOK_SOON: Duration = Duration::from_secs(5);
 const LOOK_SELDOM: Duration = Duration::from_mins(10);
 
-/// Runs the agent until it is told to end.
-pub(crate) async fn run(paths: Paths, settings: Settings, level: LevelHandle) -> Result<(), Problem> {
+/// Runs the agent until it is told to end; true where that was with all services.
+pub(crate) async fn run(paths: Paths, settings: Settings, level: LevelHandle) -> Result<bool, Problem> {
     // Held for life: a second agent on the same folder is refused before it touches anything.
     let _lock = take_lock(&paths)?;
     hit("agent.start.locked");
@@ -61,6 +61,7 @@ pub(crate) async fn run(paths: Paths, settings: Settings, level: LevelHandle) ->
     tracing::info!(dir = %core.paths.root.display(), pid = std::process::id(), "the agent is up");
 
     wait_for_end(&core).await;
+    let down = *core.rested.borrow();
     hit("agent.stop.begun");
     tracing::info!("the agent ends; services go on");
     core.rest.send_replace(true);
@@ -71,7 +72,7 @@ pub(crate) async fn run(paths: Paths, settings: Settings, level: LevelHandle) ->
     looking.abort();
     let _ = server.await;
     let _ = keeper.await;
-    Ok(())
+    Ok(down)
 }
 
 /// Locks the file. A child that an agent was just starting when it was killed holds its lock for a moment more: where

@@ -114,10 +114,13 @@ pub async fn run_with_progress(cmd: &Exec, on_line: impl FnMut(String)) -> Resul
     execute(cmd, Some(on_line)).await
 }
 
-/// The `stoker-shim` program beside the running one.
+/// The `stoker-shim` program: beside the running one, or as it is installed, in `PREFIX/lib/stoker` of `PREFIX/bin`.
 pub fn shim_beside_me() -> PathBuf {
-    let beside = std::env::current_exe().ok().and_then(|me| Some(me.parent()?.join("stoker-shim")));
-    beside.unwrap_or_else(|| PathBuf::from("stoker-shim"))
+    let me = std::env::current_exe().ok();
+    let Some(folder) = me.as_deref().and_then(Path::parent) else { return PathBuf::from("stoker-shim") };
+    let beside = folder.join("stoker-shim");
+    let installed = folder.parent().map(|prefix| prefix.join("lib/stoker/stoker-shim"));
+    if beside.exists() { beside } else { installed.filter(|path| path.exists()).unwrap_or(beside) }
 }
 
 async fn execute(cmd: &Exec, on_line: Option<impl FnMut(String)>) -> Result<Output, ExecError> {

@@ -64,10 +64,37 @@ impl Dir {
         for _ in 0..64 {
             match rustix::fs::openat2(&self.fd, path.as_bytes(), flags, Mode::empty(), INSIDE) {
                 Err(Errno::AGAIN | Errno::INTR) => {}
+                // Taken away where set-id bits are forbidden (`RestrictSUIDSGID=`), and by older sandboxes.
+                Err(Errno::NOSYS) => return self.open_by_steps(path, flags),
                 other => return Ok(other?),
             }
         }
         Err(Errno::AGAIN.into())
+    }
+
+    /// The same, a component at a time: none may be a link or lead up.
+    fn open_by_steps(&self, path: &OsStr, flags: OFlags) -> io::Result<OwnedFd> {
+        let bytes = path.as_bytes();
+        let mut names: Vec<&[u8]> =
+            bytes.split(|&byte| byte == b'/').filter(|name| !name.is_empty() && *name != b".").collect();
+        if bytes.is_empty() {
+            return Err(Errno::NOENT.into());
+        }
+        if bytes.starts_with(b"/") || names.contains(&&b".."[..]) {
+            return Err(Errno::XDEV.into());
+        }
+        let last = names.pop().unwrap_or(b".");
+        let step = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut at: Option<OwnedFd> = None;
+        for name in names {
+            at = Some(rustix::fs::openat(at.as_ref().unwrap_or(&self.fd), name, step, Mode::empty())?);
+        }
+        Ok(rustix::fs::openat(
+            at.as_ref().unwrap_or(&self.fd),
+            last,
+            flags | OFlags::NOFOLLOW,
+            Mode::empty(),
+        )?)
     }
 
     /// Makes a folder here, with these permission bits under the umask, and opens it.
@@ -288,6 +315,29 @@ mod tests {
         assert!(dir.sub("in").unwrap().sub("../in").is_err());
         assert!(dir.sub("in").unwrap().sub("..").is_err());
         assert!(dir.open_file("/etc/passwd").is_err());
+    }
+
+    #[test]
+    fn a_component_at_a_time_opens_and_refuses_the_same() {
+        let (temp, dir) = dir();
+        std::fs::create_dir_all(temp.path().join("in/deep")).unwrap();
+        std::fs::write(temp.path().join("in/deep/file"), "x").unwrap();
+        std::os::unix::fs::symlink("in", temp.path().join("link")).unwrap();
+        std::os::unix::fs::symlink("file", temp.path().join("in/deep/link")).unwrap();
+        let both = |path: &str, flags| {
+            let path = OsStr::new(path);
+            let steps = dir.open_by_steps(path, flags).is_ok();
+            assert_eq!(steps, dir.open_inside(path, flags).is_ok(), "{path:?}");
+            steps
+        };
+        for good in ["in/deep/file", "in//deep/./file", "./in/deep/file"] {
+            assert!(both(good, OFlags::RDONLY), "{good}");
+        }
+        assert!(both("in/deep", FOLDER) && both(".", FOLDER));
+        for bad in ["link/deep/file", "in/deep/link", "../in", "/etc/passwd", "in/deep/none", ""] {
+            assert!(!both(bad, OFlags::RDONLY), "{bad}");
+        }
+        assert!(!both("link", FOLDER) && !both("in/deep/file", FOLDER));
     }
 
     #[test]
