@@ -3,6 +3,7 @@
 //! not decide anything.
 
 mod actions;
+pub(crate) mod align;
 mod applications;
 mod builds;
 pub(crate) mod caller;

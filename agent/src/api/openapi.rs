@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use utoipa::OpenApi;
 
 use super::routes::{Answer, BYTES, Route, table};
-use super::{stock, types};
+use super::{align, stock, types};
 
 #[derive(OpenApi)]
 #[openapi(components(schemas(
@@ -20,6 +20,12 @@ use super::{stock, types};
     types::Build,
     types::Progress,
     types::AddBuild,
+    align::AlignCheck,
+    align::Alignment,
+    align::Works,
+    align::Gap,
+    align::Explained,
+    align::Swapped,
     stock::BuildsUsage,
     stock::CollectBuilds,
     stock::CollectedBuilds,

@@ -11,7 +11,7 @@ use axum::routing::{MethodRouter, get, post};
 
 use super::caller::{Caller, Right};
 use super::{
-    actions, applications, builds, changes, charms, events, kept, logs, moving, status, units, version,
+    actions, align, applications, builds, changes, charms, events, kept, logs, moving, status, units, version,
 };
 use crate::core::Core;
 use crate::problem::{Problem, codes};
@@ -77,6 +77,7 @@ pub(super) fn table() -> Vec<Route> {
         route("get", "/v1/builds/{digest}/export", Read, "A build as a stream, for another host or a file; without what the build `since` has", &[("since", "string")], "", Bytes, get(moving::export)),
         route("post", "/v1/builds/import", Write, "Take in the stream of a build", &[("charm", "string")], BYTES, Progress("Build"), post(moving::import)),
         route("post", "/v1/inspect", Write, "The facts of a build that is not kept", &[], "AddBuild", Json, post(builds::inspect)),
+        route("post", "/v1/align", Write, "How a build fits what it would run with, before it is attached", &[], "AlignCheck", Progress("Alignment"), post(align::check)),
         route("get", "/v1/models/{model}/changes", Read, "The newest changes", &[], "", Many("ChangeStatus"), get(changes::list)),
         route("post", "/v1/models/{model}/changes", Write, "Change the model, or preview it", &[], "WriteRequest", Progress("WriteReply"), post(changes::write)),
         route("get", "/v1/models/{model}/changes/{n}", Read, "Where a change stands; waits at most `wait` milliseconds until it settles", WAIT, "", One("ChangeStatus"), get(changes::show)),
@@ -90,6 +91,7 @@ pub(super) fn table() -> Vec<Route> {
         route("get", "/v1/models/{model}/applications/{app}/resources", Read, "Resources of an application", &[], "", Many("ResourceDoc"), get(applications::resources)),
         route("get", "/v1/models/{model}/applications/{app}/releases", Read, "Releases of an application", &[], "", Many("ReleaseDoc"), get(applications::releases)),
         route("get", "/v1/models/{model}/applications/{app}/config", Read, "Options of an application", &[], "", Many("OptionDoc"), get(applications::config)),
+        route("get", "/v1/models/{model}/applications/{app}/alignment", Read, "How an application is aligned, and what proves it", &[], "", One("Explained"), get(align::explain)),
         route("get", "/v1/models/{model}/applications/{app}/actions", Read, "Actions that an application knows", &[], "", Json, get(applications::actions)),
         route("get", "/v1/models/{model}/units/{app}/{n}", Read, "A unit in full", &[], "", One("UnitDoc"), get(units::show)),
         route("get", "/v1/models/{model}/units/{app}/{n}/plan", Read, "A unit's newest plan", &[], "", Json, get(units::plan)),

@@ -339,6 +339,8 @@ pub(crate) enum Progress {
     Done(Box<Build>),
     /// What a verification found.
     Verified(Box<super::stock::VerifiedBuilds>),
+    /// How a build fits.
+    Aligned(Box<super::align::Alignment>),
     /// The answer of a write that had to make a build first.
     Reply(Box<WriteReply>),
     /// It failed.

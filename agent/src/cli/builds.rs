@@ -132,7 +132,7 @@ async fn taken_in(mut lines: Lines, context: &Context) -> Result<Build, Problem>
             Progress::Step { step, done, total } => shown.step(&step, done, total),
             Progress::Done(build) => return Ok(*build),
             Progress::Problem(problem) => return Err(*problem),
-            Progress::Reply(_) | Progress::Verified(_) => {}
+            Progress::Reply(_) | Progress::Verified(_) | Progress::Aligned(_) => {}
         }
     }
     Err(Problem::new(codes::UNREACHABLE, "the agent went away before it answered").fix("stoker builds"))

@@ -16,6 +16,7 @@ mod writing;
 mod actions;
 mod add_unit;
 mod agent;
+mod align;
 mod attach_resource;
 mod builds;
 mod completions;

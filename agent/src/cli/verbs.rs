@@ -16,6 +16,7 @@ Applications   deploy, refresh, config          bring up, renew, set options
                remove-application, kept         the end, and the data that stays
 Builds         attach-resource, resources       give an application its builds
                builds, inspect, recipe          all builds; what is in one; what can be made
+               align                            how one fits what it would run with
 Moves          rollout, releases, rollback      how changes go, and back
 Look           status, why, wait                all at a glance, reasons, patience
                show-unit, show-plan             one unit in full
@@ -73,6 +74,7 @@ verbs! {
     Builds in builds,
     Inspect in inspect,
     Recipe in recipe,
+    Align in align,
     Rollout in rollout,
     Releases in releases,
     Rollback in rollback,

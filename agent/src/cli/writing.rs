@@ -105,7 +105,7 @@ pub(crate) async fn send(
                 Some(Progress::Step { step, done, total }) => shown.step(&step, done, total),
                 Some(Progress::Reply(reply)) => return Ok(*reply),
                 Some(Progress::Problem(problem)) => return Err(*problem),
-                Some(Progress::Done(_) | Progress::Verified(_)) => {}
+                Some(Progress::Done(_) | Progress::Verified(_) | Progress::Aligned(_)) => {}
                 None => {
                     return Err(Problem::new(codes::UNREACHABLE, "the agent went away before it answered")
                         .fix("stoker status shows whether the change was made"));

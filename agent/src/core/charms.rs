@@ -50,10 +50,7 @@ pub(crate) fn load(builds: &Builds, folder: &Path) -> Result<LoadedCharm, Proble
         .evidence(e.to_string())
     })?;
     let description = Arc::new(charm::parse(&text).map_err(|e| invalid(e.to_string()))?);
-    let programs = &description.programs;
-    for program in
-        [Some(&programs.dispatch), programs.inspect.as_ref(), programs.recipe.as_ref()].into_iter().flatten()
-    {
+    for program in description.programs.all() {
         use std::os::unix::fs::PermissionsExt as _;
         let mode = std::fs::metadata(folder.join(program)).map(|m| m.permissions().mode());
         match mode {

@@ -3,6 +3,7 @@
 //! Owns the store's mirror, the journal, the builds, the supervisor and the unit workers' handles. It must not
 //! decide: decisions are in `stoker-model`, verbs in `change`, a unit's doings in `unit`.
 
+mod align;
 mod builds;
 mod charms;
 mod check;

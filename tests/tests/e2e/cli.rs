@@ -39,6 +39,8 @@ const TABLE: &[(i32, &str, &str)] = &[
     (0, "recipe list", ""),
     (0, "builds list", ""),
     (0, "inspect recipe:1.0 --charm py-echo", ""),
+    (0, "align check recipe:1.0 --with peer=1.0", ""),
+    (0, "align explain echo", ""),
     (0, "status", ""),
     (0, "status echo peer/0", ""),
     (0, "wait", ""),

@@ -40,7 +40,7 @@ async fn ask(context: &Context, asked: VerifyBuilds) -> Result<VerifiedBuilds, P
             Progress::Step { step, done, total } => shown.step(&step, done, total),
             Progress::Verified(done) => return Ok(*done),
             Progress::Problem(problem) => return Err(*problem),
-            Progress::Done(_) | Progress::Reply(_) => {}
+            Progress::Done(_) | Progress::Reply(_) | Progress::Aligned(_) => {}
         }
     }
     Err(Problem::new(codes::UNREACHABLE, "the agent went away before it answered")
