@@ -1,8 +1,9 @@
 """What a pair is, and how a table of pairs is judged. Pure: runs nothing, reads nothing."""
 import re
 
-# What a pair may name. `aws` adds a version of hadoop-aws (and so the workload s3a).
-KEYS = ("spark", "hdfs", "java", "python", "aws")
+# What a pair may name. `aws` adds a version of hadoop-aws (and so the workload s3a); `half` is the mistake of exchanging one
+# of the client's two jars.
+KEYS = ("spark", "hdfs", "java", "python", "aws", "half")
 VERSION = re.compile(r"\d+(\.\d+)*")
 # Where they apply, in the order in which they are run.
 WORKLOADS = ("text", "parquet", "orc", "python_udf", "user_jars", "list_open_files", "erasure_coding", "s3a", "streaming", "event_log")
@@ -17,6 +18,7 @@ EDGES = [
     "spark=3.5.9,hdfs=3.3.6,aws=3.3.4",
     "spark=4.0.5,hdfs=3.4.1,aws=3.3.6",
     "spark=4.3.0,hdfs=3.4.1,aws=3.4.1",
+    "spark=3.5.9,hdfs=3.4.1,half=3.4.1",
     "spark=3.5.9,hdfs=3.4.1,java=25",
     "spark=3.5.9,hdfs=3.4.1,java=11",
     "spark=3.5.9,hdfs=3.5.0,java=11",
@@ -32,7 +34,7 @@ EDGES = [
 
 
 def parse(text):
-    """`spark=V,hdfs=V[,java=V][,python=V][,aws=V]` as a dict of versions; ValueError says what is wrong."""
+    """`spark=V,hdfs=V[,java=V][,python=V][,aws=V][,half=V]` as a dict of versions; ValueError says what is wrong."""
     pair = {}
     for part in text.split(","):
         key, equals, version = part.strip().partition("=")
@@ -65,6 +67,12 @@ def agrees(row):
     return row["predicted"]["level"] != "unknown" and all(judge(row).values())
 
 
+def same_client(row):
+    """The Hadoop client that ran is the one that was foretold."""
+    chosen, found = row["predicted"].get("client", {}).get("chosen"), row.get("found", {}).get("client")
+    return None in (chosen, found) or chosen == found
+
+
 def score(rows):
     """How many predictions were right, ours and those of a predictor that always says `works`."""
     cells = [(row, name, seen) for row in rows for name, seen in row["observed"].items()]
@@ -82,6 +90,7 @@ def score(rows):
         "pairs": len(rows),
         "pairs_with_a_failure": sum(bool(bad - everywhere) for bad in failing),
         "unknown": unknown,
+        "other_client": [row["pair"] for row in rows if not same_client(row)],
         "wrong": [f"{pair}: {name}" for pair, name in wrong],
     }
 
