@@ -4,6 +4,7 @@ mod api;
 mod change;
 mod cli;
 mod core;
+mod duty;
 #[cfg(test)]
 mod failpoints;
 mod hooks;

@@ -19,6 +19,7 @@ pub mod probe;
 pub mod record;
 pub mod report;
 pub mod resolve;
+pub mod rollout;
 pub mod size;
 pub mod snapshot;
 pub mod status;

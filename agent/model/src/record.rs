@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::ids::{Digest, UnitId};
 use crate::observation::{Bag, Facts, Grant, Life, Service, TaskState};
 use crate::plan::Verdict;
+use crate::rollout::Rollout;
 use crate::status::Status;
 
 /// The format of everything below `/stoker/1`; a newer one is refused.
@@ -90,6 +91,9 @@ pub struct App {
     pub now_at: Option<(u64, u64)>,
     /// The last release's change.
     pub change: u64,
+    /// How its units go to the newest release, while they do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<Rollout>,
 }
 
 /// A release: charm, config and resources of an application, numbered.
@@ -200,6 +204,14 @@ pub struct UnitReport {
     pub trees: BTreeMap<String, Digest>,
     /// A move that waits, and for what.
     pub deferred: Option<String>,
+    /// Its place among the application's units when a release is rolled out.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub order: i64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_zero(order: &i64) -> bool {
+    *order == 0
 }
 
 /// One side of a relation.

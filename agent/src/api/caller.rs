@@ -49,6 +49,11 @@ impl Caller {
         Self { user: user.map_or_else(|| uid.to_string(), |user| user.name), uid, right }
     }
 
+    /// The agent itself, for what it does on its own account. No user's name has a space.
+    pub(crate) fn agent() -> Self {
+        Self { user: "the agent".to_owned(), uid: nix::unistd::geteuid().as_raw(), right: Some(Right::Admin) }
+    }
+
     /// Whether it has this right.
     pub(crate) fn may(&self, right: Right) -> bool {
         self.right.is_some_and(|own| own >= right)

@@ -135,6 +135,21 @@ pub(crate) enum Write {
         /// The application.
         app: String,
     },
+    /// Begins no further units of a rollout.
+    RolloutPause {
+        /// The application.
+        app: String,
+    },
+    /// Takes a paused rollout on.
+    RolloutResume {
+        /// The application.
+        app: String,
+    },
+    /// Gives a rollout up: what all units were at before it is made the newest release.
+    RolloutAbort {
+        /// The application.
+        app: String,
+    },
     /// Makes an earlier release the newest again.
     Rollback {
         /// The application.

@@ -55,6 +55,7 @@ pub(super) fn deploy(
         now: 0,
         now_at: None,
         change: draft.number(),
+        rollout: None,
     };
     let release = Release {
         n: 1,

@@ -1,9 +1,13 @@
 //! A draft: a change being put together over a copy of the snapshot, so that it can be checked, previewed and then
 //! committed as it is.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use stoker_model::keys::Key;
+use stoker_model::observation::Life;
 use stoker_model::record::{App, Change, Model, Move, MoveMode, Release, Unit};
+use stoker_model::rollout::Rollout;
 use stoker_model::snapshot::Snapshot;
 use stoker_store::{MAX_OPS, Txn};
 
@@ -28,13 +32,26 @@ pub(super) struct Draft {
     pub by: String,
     /// The command as typed.
     pub command: String,
+    /// It goes back to what was before.
+    pub back: bool,
+    /// How many units of an application go to another release at once.
+    most: u32,
+    /// Units that go to their release later, step by step.
+    later: Vec<Key>,
+    on_its_own: bool,
     model: Model,
     apps: Vec<String>,
     writes: Vec<(Key, Option<Vec<u8>>)>,
 }
 
 impl Draft {
-    pub(super) fn new(snapshot: &Snapshot, request: &WriteRequest, caller: &Caller) -> Result<Self, Problem> {
+    /// `most` = how many units of an application go to another release at once.
+    pub(super) fn new(
+        snapshot: &Snapshot,
+        request: &WriteRequest,
+        caller: &Caller,
+        most: u32,
+    ) -> Result<Self, Problem> {
         let missing = || Problem::new(codes::INTERNAL, "cannot change the model: its record is missing");
         let mut model = Model::clone(snapshot.model.as_ref().ok_or_else(missing)?);
         model.changes += 1;
@@ -55,6 +72,10 @@ impl Draft {
             time,
             by: caller.user.clone(),
             command: request.command.clone(),
+            back: false,
+            most,
+            later: Vec::new(),
+            on_its_own: *caller == Caller::agent(),
             model,
             apps: Vec::new(),
             writes: Vec::new(),
@@ -130,8 +151,27 @@ impl Draft {
         find_unit(&self.snapshot, text, what).map(|unit| Unit::clone(unit))
     }
 
-    /// Makes a release the newest one and points all units that stay to it.
+    /// Makes a release the newest one. A lone unit is pointed to it at once, several are rolled out step by step; in
+    /// this copy all are there, so that a preview shows the end.
     pub(super) fn put_release(&mut self, app: &mut App, mut release: Release) -> Result<u64, Problem> {
+        let units: Vec<Unit> = self.snapshot.units_of(&app.name).map(|u| Unit::clone(u)).collect();
+        let old = app.rollout.take();
+        let staying: Vec<&Unit> = units.iter().filter(|unit| unit.life == Life::Alive).collect();
+        if staying.len() > 1 {
+            let under_way = old.as_ref().filter(|old| !old.done && !old.back);
+            app.rollout = Some(Rollout {
+                to: app.release + 1,
+                from: under_way.map_or(app.release, |old| old.from),
+                most: self.most,
+                paused: false,
+                back: self.back,
+                moving: BTreeMap::new(),
+                begun: 0,
+                why: old.and_then(|old| old.why).filter(|_| self.on_its_own),
+                done: false,
+            });
+            self.later.extend(staying.iter().map(|unit| Key::Unit(unit.id.clone())));
+        }
         app.release += 1;
         app.change = self.number();
         release.n = app.release;
@@ -144,7 +184,6 @@ impl Draft {
         self.put(Key::Release(app.name.clone(), n), &release)?;
         self.put(Key::App(app.name.clone()), app)?;
         self.concerns(&app.name);
-        let units: Vec<Unit> = self.snapshot.units_of(&app.name).map(|u| Unit::clone(u)).collect();
         for unit in units {
             self.put(Key::Unit(unit.id.clone()), &Unit { release: n, ..unit })?;
         }
@@ -195,6 +234,9 @@ impl Draft {
         self.put(Key::Model, &model)?;
         let mut txn = Txn::new().absent(Core::key(&Key::Change(number)));
         for (key, value) in self.writes {
+            if self.later.contains(&key) {
+                continue;
+            }
             let key = Core::key(&key);
             txn = match value {
                 Some(bytes) => txn.put(key, bytes),

@@ -37,7 +37,7 @@ impl Core {
         self.check_builds(inputs.builds()).await?;
         hit("agent.change.inputs");
         let _turn = self.turn().await;
-        let mut draft = Draft::new(&self.snapshot(), &request, caller)?;
+        let mut draft = Draft::new(&self.snapshot(), &request, caller, self.settings().max_unavailable)?;
         let says = apply(self, &mut draft, &request.what, &inputs)?;
         if let Write::Rollback { app, .. } = &request.what {
             self.check_builds(draft.snapshot.builds_of(app)).await?;
@@ -116,6 +116,9 @@ fn apply(core: &Core, draft: &mut Draft, what: &Write, inputs: &Inputs) -> Resul
         Write::Config { app, set, reset } => releases::configure(draft, app, set, reset),
         Write::Rollback { app, to } => releases::rollback(draft, app, *to),
         Write::RolloutNow { app } => releases::now(draft, app),
+        Write::RolloutPause { app } => releases::pause(draft, app, true),
+        Write::RolloutResume { app } => releases::pause(draft, app, false),
+        Write::RolloutAbort { app } => releases::abort(draft, app),
         Write::Run { units, action, params } => running::run(draft, inputs, units, action, params),
         Write::Stop { target } => running::stop(draft, target),
         Write::Start { target } => running::start(draft, target),

@@ -6,6 +6,7 @@ use serde_json::Value;
 use stoker_model::charm::Charm;
 use stoker_model::keys::Key;
 use stoker_model::record::{App, Release};
+use stoker_model::rollout::Rollout;
 
 use super::applications::put_revision;
 use super::draft::Draft;
@@ -138,6 +139,7 @@ pub(super) fn rollback(draft: &mut Draft, name: &str, to: Option<u64>) -> Result
         return Ok(format!("{name} is at what release {} was already", target.n));
     }
     let n = target.n;
+    draft.back = true;
     let said = next(draft, app, Release::clone(&target))?;
     Ok(format!("{said}, as release {n} was"))
 }
@@ -145,7 +147,43 @@ pub(super) fn rollback(draft: &mut Draft, name: &str, to: Option<u64>) -> Result
 pub(super) fn now(draft: &mut Draft, name: &str) -> Result<String, Problem> {
     let app = draft.app(name, "roll out")?;
     let now = draft.number();
-    draft.put(Key::App(name.to_owned()), &App { now, ..app })?;
+    // All that are left, at once.
+    let rollout = app.rollout.clone().map(|rollout| Rollout { most: u32::MAX, paused: false, ..rollout });
+    draft.put(Key::App(name.to_owned()), &App { now, rollout, ..app })?;
     draft.concerns(name);
     Ok(format!("moves of {name} no longer wait for busy services"))
+}
+
+/// The application's rollout, where it goes on.
+fn under_way(app: &App, what: &str) -> Result<Rollout, Problem> {
+    let name = &app.name;
+    let live = app.rollout.clone().filter(|rollout| !rollout.done);
+    live.ok_or_else(|| {
+        let title = format!("cannot {what} the rollout of `{name}`: all its units are at its newest release");
+        Problem::new(codes::CONFLICT, title).fix(format!("stoker rollout {name}"))
+    })
+}
+
+pub(super) fn pause(draft: &mut Draft, name: &str, paused: bool) -> Result<String, Problem> {
+    let what = if paused { "pause" } else { "resume" };
+    let app = draft.app(name, "roll out")?;
+    let rollout = under_way(&app, what)?;
+    let to = rollout.to;
+    if rollout.paused == paused {
+        return Ok(format!("the rollout of {name} {} already", if paused { "is paused" } else { "goes on" }));
+    }
+    let rollout = Some(Rollout { paused, ..rollout });
+    draft.put(Key::App(name.to_owned()), &App { rollout, ..app })?;
+    draft.concerns(name);
+    Ok(format!("{what}s the rollout of {name} to release {to}"))
+}
+
+pub(super) fn abort(draft: &mut Draft, name: &str) -> Result<String, Problem> {
+    let app = draft.app(name, "roll out")?;
+    let rollout = under_way(&app, "abort")?;
+    if rollout.back {
+        let title = format!("cannot abort the rollout of `{name}`: it goes back already");
+        return Err(Problem::new(codes::CONFLICT, title).fix(format!("stoker rollout {name}")));
+    }
+    rollback(draft, name, Some(rollout.from))
 }

@@ -19,7 +19,10 @@ pub(super) fn of(what: &Write) -> (&'static str, &'static str) {
         Write::Refresh { .. } => ("agent.refresh.before-commit", "agent.refresh.committed"),
         Write::Config { .. } => ("agent.config.before-commit", "agent.config.committed"),
         Write::Rollback { .. } => ("agent.rollback.before-commit", "agent.rollback.committed"),
-        Write::RolloutNow { .. } => ("agent.rollout.before-commit", "agent.rollout.committed"),
+        Write::RolloutNow { .. }
+        | Write::RolloutPause { .. }
+        | Write::RolloutResume { .. }
+        | Write::RolloutAbort { .. } => ("agent.rollout.before-commit", "agent.rollout.committed"),
         Write::Run { .. } => ("agent.run.before-commit", "agent.run.committed"),
         Write::Stop { .. } => ("agent.stop-unit.before-commit", "agent.stop-unit.committed"),
         Write::Start { .. } => ("agent.start-unit.before-commit", "agent.start-unit.committed"),

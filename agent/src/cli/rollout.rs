@@ -8,7 +8,7 @@ use super::writing::{self, Writing};
 use super::{Context, End};
 use crate::api::types::{ChangeStatus, ReleaseDoc, Write};
 
-/// Show how an application moves to its newest release, or move now
+/// Show how an application moves to its newest release, or take it in hand
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   stoker rollout web
@@ -16,7 +16,7 @@ use crate::api::types::{ChangeStatus, ReleaseDoc, Write};
 pub(crate) struct Arguments {
     /// The application
     app: String,
-    /// `status` (the default), or `now`: move at once, whatever is busy
+    /// `status` (the default), `now` (all at once), `pause`, `resume` or `abort` (back)
     #[arg(value_enum, default_value = "status", hide_default_value = true, hide_possible_values = true)]
     what: What,
     #[command(flatten)]
@@ -27,21 +27,35 @@ pub(crate) struct Arguments {
 enum What {
     /// Where it stands (the default)
     Status,
-    /// Move now, whatever is busy
+    /// Move now, all that are left, whatever is busy
     Now,
+    /// Begin no further units
+    Pause,
+    /// Go on
+    Resume,
+    /// Give it up: back to what was before
+    Abort,
 }
 
 pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<(), End> {
     let Arguments { app, what, writing } = arguments;
-    if what == What::Now {
-        return writing::write(context, Write::RolloutNow { app }, &writing).await;
-    }
+    let verb = match what {
+        What::Status => return status(&app, context).await,
+        What::Now => Write::RolloutNow { app },
+        What::Pause => Write::RolloutPause { app },
+        What::Resume => Write::RolloutResume { app },
+        What::Abort => Write::RolloutAbort { app },
+    };
+    writing::write(context, verb, &writing).await
+}
+
+async fn status(app: &str, context: &Context) -> Result<(), End> {
     let client = context.client()?;
-    let releases: Vec<ReleaseDoc> = client.get(client.at(&["applications", &app, "releases"])).await?;
+    let releases: Vec<ReleaseDoc> = client.get(client.at(&["applications", app, "releases"])).await?;
     let mut url = client.at(&["settled"]);
-    url.query_pairs_mut().append_pair("app", &app).append_pair("wait", "0");
+    url.query_pairs_mut().append_pair("app", app).append_pair("wait", "0");
     let stand: ChangeStatus = client.get(url).await?;
-    let document = document(&app, &releases, &stand);
+    let document = document(app, &releases, &stand);
     context.out.show(&document, |_| text(&releases, &stand))
 }
 

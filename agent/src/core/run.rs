@@ -57,6 +57,7 @@ pub(crate) async fn run(paths: Paths, settings: Settings, level: LevelHandle) ->
     let keeper = tokio::spawn(keep_workers(Arc::clone(&core)));
     let hearing = tokio::spawn(hear_services(Arc::clone(&core)));
     let looking = tokio::spawn(look_at_host(Arc::clone(&core)));
+    let rolling = tokio::spawn(crate::duty::rollout::keep(Arc::clone(&core)));
     hit("agent.start.up");
     tracing::info!(dir = %core.paths.root.display(), pid = std::process::id(), "the agent is up");
 
@@ -70,6 +71,7 @@ pub(crate) async fn run(paths: Paths, settings: Settings, level: LevelHandle) ->
     settings_watch.abort();
     hearing.abort();
     looking.abort();
+    let _ = rolling.await;
     let _ = server.await;
     let _ = keeper.await;
     Ok(down)

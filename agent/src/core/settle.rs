@@ -12,6 +12,17 @@ use super::{Core, find_app, lock};
 use crate::api::types::ChangeStatus;
 use crate::problem::{Problem, codes};
 
+/// What became of releases of this change that were given up.
+fn given_up(snapshot: &Snapshot, apps: &[String], change: u64) -> Vec<String> {
+    let of = |name: &String| {
+        let rollout = snapshot.apps.get(name)?.rollout.as_ref()?;
+        let why = rollout.why.as_ref().filter(|why| why.change == change)?;
+        let back = if rollout.back { "; it went back" } else { "" };
+        Some(format!("{name}: release {} was given up: {}{back}", why.release, why.says))
+    };
+    apps.iter().filter_map(of).collect()
+}
+
 impl Core {
     /// Remembers the revision that a change was committed at.
     pub(crate) fn note_change(&self, number: u64, revision: u64) {
@@ -70,6 +81,23 @@ impl Core {
                 status.pending.push(format!("{id}: is being removed"));
             }
         }
+        for app in snapshot.apps.values().filter(|app| apps.contains(&app.name)) {
+            let Some(rollout) = app.rollout.as_ref().filter(|rollout| !rollout.done) else { continue };
+            let name = &app.name;
+            let left = snapshot.units_of(name).filter(|unit| unit.release != rollout.to).count();
+            let units = snapshot.units_of(name).count();
+            if rollout.paused && rollout.moving.is_empty() {
+                let moved = units - left;
+                status.deferred.push(format!(
+                    "{name}: its rollout is paused, {moved} of {units} units are at release {}",
+                    rollout.to
+                ));
+            } else {
+                status
+                    .pending
+                    .push(format!("{name}: {left} of {units} units go to release {} later", rollout.to));
+            }
+        }
         // An action may run for hours: a change waits for those alone that it asked for.
         let concerns = |enqueued: u64| asked.is_none_or(|time| time == enqueued);
         let actions = snapshot.actions.values();
@@ -124,7 +152,8 @@ impl Core {
             return Err(Problem::new(codes::NOT_FOUND, title));
         };
         let least = lock(&self.revisions).get(&n).copied().unwrap_or_default();
-        let status = self.settled(&change.apps, least, Some(change.time), wait).await;
+        let mut status = self.settled(&change.apps, least, Some(change.time), wait).await;
+        status.errors.extend(given_up(&self.snapshot(), &change.apps, n));
         Ok(ChangeStatus {
             change: n,
             time: change.time,

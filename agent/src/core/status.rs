@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 use stoker_model::ids::UnitId;
 use stoker_model::observation::Life;
-use stoker_model::record::{Relation, Unit};
+use stoker_model::record::{App, Relation, Unit};
 use stoker_model::snapshot::Snapshot;
 use stoker_model::status::{State, Status};
 
@@ -117,6 +117,33 @@ fn wanted(filter: &[String], app: &str) -> bool {
     filter.is_empty() || filter.iter().any(|f| f == app || f.split('/').next() == Some(app))
 }
 
+/// A rollout that goes on, or that was given up and is not followed by another yet.
+fn rollout(snapshot: &Snapshot, app: &App) -> Option<Value> {
+    let rollout = app.rollout.as_ref()?;
+    let (mut units, mut moved) = (0, 0);
+    for unit in snapshot.units_of(&app.name) {
+        units += 1;
+        moved += u32::from(unit.release == rollout.to && !rollout.moving.contains_key(&unit.id));
+    }
+    let mut said: Vec<String> = Vec::new();
+    if rollout.paused && !rollout.done {
+        said.push("paused".to_owned());
+    }
+    said.extend(
+        rollout.why.as_ref().map(|why| format!("release {} was given up: {}", why.release, why.says)),
+    );
+    for id in rollout.moving.keys() {
+        let report = snapshot.reports.get(id);
+        let waits = report.and_then(|report| report.deferred.clone()).map(|what| format!("waits for {what}"));
+        let stands = report.map(|report| report.status.state.word().to_owned()).unwrap_or_default();
+        said.push(format!("{id} {}", waits.unwrap_or(stands)));
+    }
+    Some(json!({
+        "application": app.name, "release": rollout.to, "from": rollout.from, "moved": moved, "units": units,
+        "paused": rollout.paused, "back": rollout.back, "done": rollout.done, "message": said.join("; "),
+    }))
+}
+
 impl Core {
     /// The model with nothing in it that an earlier agent said and this one has not seen yet.
     fn looked_at(&self) -> Arc<Snapshot> {
@@ -179,6 +206,12 @@ impl Core {
                 }),
             );
         }
+        let rollouts: Vec<Value> = snapshot
+            .apps
+            .values()
+            .filter(|app| wanted(filter, &app.name))
+            .filter_map(|app| rollout(&snapshot, app))
+            .collect();
         let relations: Vec<Value> = snapshot
             .relations
             .values()
@@ -199,7 +232,7 @@ impl Core {
             "model": {"name": MODEL, "type": "iaas", "controller": host.name, "cloud": "local",
                 "version": env!("CARGO_PKG_VERSION"), "model-status": {"current": "available"}},
             "machines": machines, "applications": applications, "integrations": relations,
-            "builds": builds, "controller": {"timestamp": rfc3339(now())},
+            "builds": builds, "rollouts": rollouts, "controller": {"timestamp": rfc3339(now())},
         }))
     }
 }

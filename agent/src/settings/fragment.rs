@@ -17,6 +17,7 @@ pub(crate) struct Fragment {
     pub sources: Option<Sources>,
     pub charm: Option<Charm>,
     pub probe: Option<Probe>,
+    pub rollout: Option<Rollout>,
     pub gc: Option<Gc>,
     pub limits: Option<Limits>,
     pub log: Option<Log>,
@@ -58,6 +59,14 @@ pub(crate) struct Charm {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Probe {
     pub interval: Option<String>,
+}
+
+/// `[rollout]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Rollout {
+    pub max_unavailable: Option<u32>,
+    pub health_timeout: Option<String>,
 }
 
 /// `[gc]`.

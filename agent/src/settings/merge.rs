@@ -3,7 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::fragment::{Charm, Charms, Fragment, Gc, Limits, Log, Probe, Recipes, SettingsError, Sources};
+use super::fragment::{
+    Charm, Charms, Fragment, Gc, Limits, Log, Probe, Recipes, Rollout, SettingsError, Sources,
+};
 
 /// `or` key by key, for a table: `later.or(earlier)`.
 macro_rules! over {
@@ -30,6 +32,7 @@ impl Fragment {
             ),
             charm: over!(self.charm, later.charm, Charm { timeout }),
             probe: over!(self.probe, later.probe, Probe { interval }),
+            rollout: over!(self.rollout, later.rollout, Rollout { max_unavailable, health_timeout }),
             gc: over!(self.gc, later.gc, Gc { keep_releases, keep_unused }),
             limits: over!(self.limits, later.limits, Limits { archive_entries, archive_size, file_size }),
             log: over!(self.log, later.log, Log { level }),

@@ -35,6 +35,10 @@ pub(crate) struct Settings {
     pub charm_timeout: Duration,
     /// How often a service is probed once it is ready.
     pub probe_interval: Duration,
+    /// How many units of an application go to another release at once.
+    pub max_unavailable: u32,
+    /// How long a unit that goes to another release may take to be as well as before.
+    pub health_timeout: Duration,
     /// Releases per application that are kept.
     pub keep_releases: u32,
     /// How long a build that nothing refers to is kept after it was added.
@@ -84,6 +88,8 @@ impl Default for Settings {
             },
             charm_timeout: Duration::from_secs(30),
             probe_interval: Duration::from_mins(1),
+            max_unavailable: 1,
+            health_timeout: Duration::from_mins(10),
             keep_releases: 10,
             keep_unused: Duration::from_hours(1),
             limits: Limits { entries: 1_000_000, bytes: 64 << 30, file_bytes: 16 << 30 },
@@ -157,6 +163,15 @@ impl Settings {
         }
         if let Some(text) = fragment.probe.as_ref().and_then(|probe| probe.interval.as_deref()) {
             settings.probe_interval = duration("probe.interval", text, Duration::from_secs(1))?;
+        }
+        if let Some(most) = fragment.rollout.as_ref().and_then(|rollout| rollout.max_unavailable) {
+            if most == 0 {
+                return Err(bad("rollout.max-unavailable", "0", "at least 1: none would ever move"));
+            }
+            settings.max_unavailable = most;
+        }
+        if let Some(text) = fragment.rollout.as_ref().and_then(|rollout| rollout.health_timeout.as_deref()) {
+            settings.health_timeout = duration("rollout.health-timeout", text, Duration::from_secs(1))?;
         }
         if let Some(keep) = fragment.gc.as_ref().and_then(|gc| gc.keep_releases) {
             if keep < 2 {
@@ -292,6 +307,7 @@ mod tests {
             sources: Some(fragment::Sources::default()),
             charm: Some(fragment::Charm::default()),
             probe: Some(fragment::Probe::default()),
+            rollout: Some(fragment::Rollout::default()),
             gc: Some(fragment::Gc::default()),
             limits: Some(fragment::Limits::default()),
             log: Some(fragment::Log::default()),
@@ -319,6 +335,8 @@ mod tests {
             ("[charm]\ntimeout = '5'", "charm.timeout"),
             ("[charm]\ntimeout = '1ms'", "charm.timeout"),
             ("[probe]\ninterval = '0s'", "probe.interval"),
+            ("[rollout]\nmax-unavailable = 0", "rollout.max-unavailable"),
+            ("[rollout]\nhealth-timeout = 'soon'", "rollout.health-timeout"),
             ("[gc]\nkeep-releases = 1", "gc.keep-releases"),
             ("[gc]\nkeep-unused = 'soon'", "gc.keep-unused"),
             ("[limits]\nfile-size = 'big'", "limits.file-size"),

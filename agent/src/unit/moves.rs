@@ -205,6 +205,7 @@ impl Worker {
             since,
             version: plan.map(|plan| plan.version.clone()).unwrap_or_default(),
             release: applied.map_or(0, |applied| applied.release),
+            order: applied.map_or(0, |applied| applied.plan.order),
             verdicts: plan.map(|plan| plan.verdicts.clone()).unwrap_or_default(),
             services,
             ports: applied.map(|applied| applied.bindings.ports.clone()).unwrap_or_default(),

@@ -11,6 +11,7 @@ mod moves;
 mod preview;
 mod relations;
 mod resources;
+mod rollouts;
 mod secrets;
 mod tasks;
 mod units;
