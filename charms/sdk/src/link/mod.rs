@@ -4,7 +4,7 @@
 //! files is resolved, as the JVM would (JVMS §5.4.3), against a candidate in place of what they came with; what cannot be
 //! resolved is a [`Gap`]. Owns the walk over jars and the resolution. It must not know which jars belong together, nor
 //! judge a gap. It does not see reflection, and it takes what a class may inherit from the Java runtime as there,
-//! unless the class that was replaced had it itself.
+//! unless the class that was replaced had it itself, or it names a class that Java does not know.
 
 mod archive;
 mod class;

@@ -29,6 +29,8 @@ pub(super) struct Reference {
     pub(super) member: Option<u64>,
     /// Whether it is made from within the owner's nest, where private members may be used.
     pub(super) inside: bool,
+    /// Whether it is to a member that the runtime's classes cannot declare: it names a class that they do not know.
+    pub(super) foreign: bool,
 }
 
 /// A jar with its classes and all different references that they make, as far as they can matter.
@@ -96,7 +98,33 @@ pub(super) fn reference(class: &Class<'_>, pointer: &Pointer<'_>) -> Reference {
         owner: digest(&[pointer.owner]),
         member: pointer.member.map(|(name, descriptor)| digest(&[name, descriptor])),
         inside: nest(class.name()) == nest(pointer.owner),
+        foreign: pointer.member.is_some_and(|(_, descriptor)| foreign(descriptor)),
     }
+}
+
+/// Whether a descriptor names a class that is not Java's.
+fn foreign(descriptor: &[u8]) -> bool {
+    const JAVA: [&[u8]; 8] =
+        [b"java/", b"javax/", b"jdk/", b"sun/", b"com/sun/", b"org/w3c/", b"org/xml/", b"org/ietf/"];
+    let mut rest = descriptor;
+    while let Some(at) = rest.iter().position(|byte| *byte == b'L') {
+        let name = &rest[at + 1..];
+        if !JAVA.iter().any(|java| name.starts_with(java)) {
+            return true;
+        }
+        let end = name.iter().position(|byte| *byte == b';').unwrap_or(name.len());
+        rest = &name[end..];
+    }
+    false
+}
+
+/// Stands for every parent of Java's own but `Object`.
+pub(super) fn java() -> u64 {
+    digest(&[b"java/"])
+}
+
+fn parent(name: &[u8]) -> u64 {
+    if name.starts_with(b"java/") && name != b"java/lang/Object" { java() } else { digest(&[name]) }
 }
 
 pub(super) fn shape(class: &Class<'_>) -> Shape {
@@ -111,7 +139,7 @@ pub(super) fn shape(class: &Class<'_>) -> Shape {
     };
     Shape {
         name: digest(&[class.name()]),
-        parents: class.parents().map(|parent| digest(&[parent])).collect(),
+        parents: class.parents().map(parent).collect(),
         declared: sorted(declared),
         private: sorted(private),
     }

@@ -122,6 +122,7 @@ fn what_a_replacement_lacks_is_named() {
                     .calls("fs/Stream", "check", "(I)V")
                     .calls("fs/Stream", "read", "(J)I")
                     .calls("fs/Stream", "skipBytes", "(I)I")
+                    .calls("fs/Stream", "bulk", "(I)[Lfs/Bulk;")
                     .calls("fs/Bulk", "delete", "()V")
                     .calls("java/lang/String", "gone", "()V"),
             ),
@@ -154,6 +155,8 @@ fn what_a_replacement_lacks_is_named() {
         [
             "a.Caller fs.Bulk false true",
             "a.Caller fs.Bulk.delete()V true false",
+            // Java's own classes, which it may inherit from, cannot have a method that names a class of others.
+            "a.Caller fs.Stream.bulk(I)[Lfs/Bulk; true true",
             "a.Caller fs.Stream.check(I)V false true",
             "a.Uses a.Own.list()V false true",
             // What was private is not for others, now or before; the runtime's `skipBytes` and `String` are not judged.

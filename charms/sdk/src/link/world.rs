@@ -117,6 +117,7 @@ impl<'a> Path<'a> {
         };
         let Some(class) = self.class(reference.owner)? else { return Ok(Found::Missing) };
         let (mut unknown, mut seen, mut waiting) = (false, Digests::<u64>::default(), vec![class]);
+        let java = scan::java();
         while let Some(class) = waiting.pop() {
             let has = |members: &[u64]| members.binary_search(&member).is_ok();
             if has(&class.declared) || reference.inside && has(&class.private) {
@@ -126,7 +127,7 @@ impl<'a> Path<'a> {
                 if seen.insert(*parent) {
                     match self.class(*parent)? {
                         Some(class) => waiting.push(class),
-                        None => unknown = true,
+                        None => unknown |= *parent != java || !reference.foreign,
                     }
                 }
             }

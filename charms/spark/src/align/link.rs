@@ -14,7 +14,7 @@ use stoker_charm::shelf::Shelf;
 use super::gaps::{breaks, harmless, words};
 
 /// The version of what is checked and how it is judged: results of others are not taken for ours.
-pub(crate) const CHECKER: u32 = 1;
+pub(crate) const CHECKER: u32 = 2;
 /// `link TREE CLIENT-JAR[,…] [FOLDER]`: checks TREE with the jars in `TREE/candidate` in the place of its client's, and the
 /// user's jars in FOLDER with them.
 pub(crate) const LINK: &str = "link";
