@@ -1,7 +1,8 @@
 //! `stoker-host`: every side effect of stoker on the machine it runs on.
 //!
 //! Owns builds and their trees ([`builds`]), files ([`fs`]), services and their supervisor ([`services`]), short
-//! children ([`exec`]), files from the web ([`fetch`]), ports and [`claims`] on them, users, and the facts of the host.
+//! children ([`exec`]), files from the web ([`fetch`]), ports and [`claims`] on them, users, the facts of the host, and
+//! [`notify`], what the agent tells its own service manager.
 //! It decides nothing: what should be is handed in,
 //! what is comes back. It must not know the store, the API or any charm.
 
@@ -11,6 +12,7 @@ pub mod exec;
 pub mod facts;
 pub mod fetch;
 pub mod fs;
+pub mod notify;
 pub mod ports;
 pub mod services;
 pub mod users;

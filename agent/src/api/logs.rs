@@ -1,5 +1,5 @@
-//! Logs as lines: the end of each file, then what comes. Owns following a file over its rotation; polls only while
-//! somebody follows. Must not know who writes the files.
+//! Logs as lines: the end of each, then what comes. Owns following a file over its rotation, and the journal's reader
+//! while somebody reads; polls only while somebody follows. Must not know who writes them.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -11,6 +11,8 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
+use stoker_host::services::Output;
+use stoker_host::services::journal::Follow;
 use tokio::sync::mpsc;
 
 use super::extract::{Path, Query};
@@ -22,6 +24,8 @@ use crate::problem::{Problem, codes};
 const POLL: Duration = Duration::from_millis(200);
 /// After so many polls the list of files is asked for again: services come and go.
 const LIST_AGAIN: u32 = 10;
+/// So many lines of the journal are handed on at once.
+const PIECE: usize = 256;
 /// A line is cut here.
 const LONGEST: usize = 64 << 10;
 /// To find the last lines, no more than this is read from the end.
@@ -51,8 +55,8 @@ pub(super) async fn show(
     Path(model): Path<String>,
     Query(asked): Query<Asked>,
 ) -> Result<Response, Problem> {
-    let files = core.log_files(&model, &asked.target).await?;
-    Ok(answer(files, asked, Some((core, model))))
+    let logs = core.logs(&model, &asked.target).await?;
+    Ok(answer(logs, asked, Some((core, model))))
 }
 
 pub(super) async fn debug(
@@ -62,36 +66,36 @@ pub(super) async fn debug(
     if !asked.target.is_empty() {
         return Err(Problem::new(codes::USAGE, "cannot show the agent's log: it has no `target`"));
     }
-    Ok(answer(vec![("agent".to_owned(), core.debug_log_path())], asked, None))
+    Ok(answer(vec![("agent".to_owned(), Output::File(core.debug_log_path()))], asked, None))
 }
 
-fn answer(files: Vec<(String, PathBuf)>, asked: Asked, again: Option<(Arc<Core>, String)>) -> Response {
+fn answer(logs: Vec<(String, Output)>, asked: Asked, again: Option<(Arc<Core>, String)>) -> Response {
     let (sender, receiver) = mpsc::channel(256);
-    tokio::spawn(follow(files, asked, again, sender));
+    tokio::spawn(follow(logs, asked, again, sender));
     stream::lines(receiver)
 }
 
 async fn follow(
-    files: Vec<(String, PathBuf)>,
+    logs: Vec<(String, Output)>,
     asked: Asked,
     again: Option<(Arc<Core>, String)>,
     sender: mpsc::Sender<Vec<u8>>,
 ) {
-    let mut tails: Vec<Tail> = files.into_iter().map(|(name, path)| Tail::new(name, path)).collect();
-    for tail in &mut tails {
-        // A file that is not there yet is an empty one.
-        let _ = tail.start(asked.lines);
-    }
+    let mut readers: Vec<Reader> = logs
+        .into_iter()
+        .map(|(name, output)| Reader::start(name, output, asked.lines, asked.follow))
+        .collect();
     let mut polls = 0;
     loop {
-        for tail in &mut tails {
-            // Piece by piece, so that a large file is never in memory as a whole.
-            while let Ok(lines) = tail.read(!asked.follow) {
+        for reader in &mut readers {
+            // Piece by piece, so that a large log is never in memory as a whole.
+            loop {
+                let lines = reader.read(!asked.follow).await;
                 if lines.is_empty() {
                     break;
                 }
                 for line in lines {
-                    let document = stream::line(&Line { source: &tail.source, line: &line });
+                    let document = stream::line(&Line { source: &reader.source, line: &line });
                     if sender.send(document).await.is_err() {
                         return;
                     }
@@ -107,12 +111,66 @@ async fn follow(
         }
         polls += 1;
         if let Some((core, model)) = again.as_ref().filter(|_| polls % LIST_AGAIN == 0)
-            && let Ok(files) = core.log_files(model, &asked.target).await
+            && let Ok(logs) = core.logs(model, &asked.target).await
         {
-            for (name, path) in files {
-                if !tails.iter().any(|tail| tail.path == path) {
-                    tails.push(Tail::new(name, path));
+            for (name, output) in logs {
+                if !readers.iter().any(|reader| reader.output == output) {
+                    readers.push(Reader::start(name, output, None, true));
                 }
+            }
+        }
+    }
+}
+
+/// One log that is read.
+struct Reader {
+    source: String,
+    output: Output,
+    from: From,
+}
+
+enum From {
+    File(Tail),
+    /// None where the journal cannot be read.
+    Journal(Option<Box<Follow>>),
+}
+
+impl Reader {
+    /// Begins with the last `lines`, all where it is `None`.
+    fn start(source: String, output: Output, lines: Option<usize>, follow: bool) -> Self {
+        let from = match &output {
+            Output::File(path) => {
+                let mut tail = Tail::new(path.clone());
+                // A file that is not there yet is an empty one.
+                let _ = tail.start(lines);
+                From::File(tail)
+            }
+            Output::Journal(unit) => {
+                let reader = Follow::start(unit, lines, follow);
+                if let Err(error) = &reader {
+                    tracing::warn!(%error, unit, "cannot read the journal");
+                }
+                From::Journal(reader.ok().map(Box::new))
+            }
+        };
+        Self { source, output, from }
+    }
+
+    /// The next lines, none when there are none now; with `all`, none only at the end.
+    async fn read(&mut self, all: bool) -> Vec<String> {
+        match &mut self.from {
+            From::File(tail) => tail.read(all).unwrap_or_default(),
+            From::Journal(None) => Vec::new(),
+            From::Journal(Some(reader)) => {
+                let wait = if all { Duration::MAX } else { Duration::ZERO };
+                // What is there now, by the piece.
+                let mut lines = Vec::new();
+                while lines.len() < PIECE
+                    && let Ok(Ok(Some(line))) = tokio::time::timeout(wait, reader.next()).await
+                {
+                    lines.push(line);
+                }
+                lines
             }
         }
     }
@@ -120,7 +178,6 @@ async fn follow(
 
 /// One file that is followed.
 struct Tail {
-    source: String,
     path: PathBuf,
     file: Option<File>,
     at: u64,
@@ -129,8 +186,8 @@ struct Tail {
 }
 
 impl Tail {
-    fn new(source: String, path: PathBuf) -> Self {
-        Self { source, path, file: None, at: 0, partial: Vec::new() }
+    fn new(path: PathBuf) -> Self {
+        Self { path, file: None, at: 0, partial: Vec::new() }
     }
 
     /// Opens the file where its last `lines` begin.
@@ -228,7 +285,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
         std::fs::write(&path, "1\n2\n3\n4").unwrap();
-        let mut tail = Tail::new("a".into(), path.clone());
+        let mut tail = Tail::new(path.clone());
         tail.start(Some(2)).unwrap();
         assert_eq!(all(&mut tail, false), ["3"], "an unfinished line is not shown yet");
         let mut file = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
@@ -250,7 +307,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
         std::fs::write(&path, "1\n2").unwrap();
-        let mut tail = Tail::new("a".into(), path);
+        let mut tail = Tail::new(path);
         tail.start(None).unwrap();
         assert_eq!(all(&mut tail, true), ["1", "2"]);
     }
@@ -260,7 +317,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
         std::fs::write(&path, [vec![b'x'; LONGEST * 2 + 10], vec![b'\n', 0xff, b'\n']].concat()).unwrap();
-        let mut tail = Tail::new("a".into(), path);
+        let mut tail = Tail::new(path);
         let lines = all(&mut tail, true);
         assert_eq!(lines.iter().map(String::len).filter(|&n| n > 3).sum::<usize>(), LONGEST * 2 + 10);
         assert_eq!(lines.last().unwrap(), "\u{fffd}");

@@ -2,17 +2,15 @@
 
 use std::path::PathBuf;
 
+use stoker_host::services::Output;
+
 use super::Core;
 use super::lookup::{find_app, find_unit_or_leader};
 use crate::problem::{Problem, codes};
 
 impl Core {
-    /// The log files behind `APP`, `UNIT` or `UNIT/SERVICE`, each with the name it is shown under.
-    pub(crate) async fn log_files(
-        &self,
-        model: &str,
-        target: &str,
-    ) -> Result<Vec<(String, PathBuf)>, Problem> {
+    /// The logs behind `APP`, `UNIT` or `UNIT/SERVICE`, each with the name it is shown under.
+    pub(crate) async fn logs(&self, model: &str, target: &str) -> Result<Vec<(String, Output)>, Problem> {
         Self::check_model(model)?;
         let snapshot = self.snapshot();
         let parts: Vec<&str> = target.split('/').collect();
@@ -30,7 +28,7 @@ impl Core {
             Some(unit) => find_unit_or_leader(&snapshot, unit, "show the log of").map(drop)?,
         }
         let list = self.supervisor.list().await.map_err(|e| Problem::internal("cannot list services", &e))?;
-        let mut files = Vec::new();
+        let mut logs = Vec::new();
         let mut names = Vec::new();
         for observed in list {
             let Some((id, short)) = crate::unit::split_name(&observed.name) else { continue };
@@ -44,17 +42,17 @@ impl Core {
             };
             names.push(shown.clone());
             if service.is_none_or(|wanted| wanted == shown) {
-                files.push((format!("{id}/{shown}"), self.supervisor.log_path(&observed.name)));
+                logs.push((format!("{id}/{shown}"), self.supervisor.output(&observed.name)));
             }
         }
-        if let (Some(service), true) = (service, files.is_empty()) {
+        if let (Some(service), true) = (service, logs.is_empty()) {
             let title = format!("cannot show the log of `{target}`: the unit has no `{service}`");
             return Err(
                 Problem::new(codes::NOT_FOUND, title).evidence(format!("it has: {}", names.join(", ")))
             );
         }
-        files.sort();
-        Ok(files)
+        logs.sort();
+        Ok(logs)
     }
 
     /// The agent's own log.

@@ -9,8 +9,8 @@ use std::time::Duration;
 use stoker_host::builds::{Builds, Limits};
 use stoker_host::claims::Claims;
 use stoker_host::fs::failpoint::hit;
-use stoker_host::services::{ShimSupervisor, Supervisor};
-use stoker_host::{exec, facts, users};
+use stoker_host::services::{ShimSupervisor, Supervisor, SystemdSupervisor, systemd};
+use stoker_host::{exec, facts, notify, users};
 use stoker_model::ids::UnitId;
 use stoker_model::keys::Key;
 use stoker_model::observation::Host;
@@ -58,12 +58,15 @@ pub(crate) async fn run(paths: Paths, settings: Settings, level: LevelHandle) ->
     let hearing = tokio::spawn(hear_services(Arc::clone(&core)));
     let looking = tokio::spawn(look_at_host(Arc::clone(&core)));
     let rolling = tokio::spawn(crate::duty::rollout::keep(Arc::clone(&core)));
+    let alive = tokio::spawn(tell_alive());
+    notify::tell(notify::READY);
     hit("agent.start.up");
     tracing::info!(dir = %core.paths.root.display(), pid = std::process::id(), "the agent is up");
 
     wait_for_end(&core).await;
     let down = *core.rested.borrow();
     hit("agent.stop.begun");
+    notify::tell(notify::STOPPING);
     tracing::info!("the agent ends; services go on");
     core.rest.send_replace(true);
     core.stop.send_replace(true);
@@ -74,7 +77,17 @@ pub(crate) async fn run(paths: Paths, settings: Settings, level: LevelHandle) ->
     let _ = rolling.await;
     let _ = server.await;
     let _ = keeper.await;
+    alive.abort();
     Ok(down)
+}
+
+/// Tells the service manager that this process still does something, as often as that wants to hear it.
+async fn tell_alive() {
+    let Some(every) = notify::watchdog() else { return };
+    loop {
+        notify::tell(notify::ALIVE);
+        tokio::time::sleep(every).await;
+    }
 }
 
 /// Locks the file. A child that an agent was just starting when it was killed holds its lock for a moment more: where
@@ -162,10 +175,7 @@ async fn open(paths: Paths, settings: Settings) -> Result<Core, Problem> {
     }
     let hooks = Hooks::start(&paths.run, &paths.root, shim.clone(), user)
         .map_err(|e| Problem::new(codes::FOLDER, format!("cannot use `{}`: {e}", paths.run.display())))?;
-    let supervisor: Arc<dyn Supervisor> = Arc::new(
-        ShimSupervisor::new(&paths.services, &shim)
-            .map_err(|e| Problem::internal("cannot open the services' records", &e))?,
-    );
+    let supervisor = supervisor(&paths, &settings, &shim).await?;
     let sealer = Sealer::open(&paths.key).map_err(|e| Problem::new(codes::FOLDER, chain(&e)))?;
     let host = host_facts(&paths, &settings).await;
     let snapshot = mirror::read(store.as_ref()).await.map_err(|e| {
@@ -197,6 +207,28 @@ async fn open(paths: Paths, settings: Settings) -> Result<Core, Problem> {
         rested: watch::Sender::new(false),
         stop: watch::Sender::new(false),
     })
+}
+
+/// What keeps this agent's services. One kind never starts what the other still has.
+async fn supervisor(paths: &Paths, settings: &Settings, shim: &Path) -> Result<Arc<dyn Supervisor>, Problem> {
+    let failed =
+        |e: stoker_host::services::ServiceError| Problem::internal("cannot open the services' records", &e);
+    let booted = systemd::is_booted() && nix::unistd::geteuid().is_root();
+    if settings.by_systemd(paths, booted) {
+        if !booted {
+            let title = "cannot keep services by systemd: it is not PID 1 here, or this is not root";
+            return Err(Problem::new(codes::SETTINGS, title).fix("supervisor = \"process\" in stoker.toml"));
+        }
+        return Ok(Arc::new(SystemdSupervisor::new(&paths.services, shim).await.map_err(failed)?));
+    }
+    let units = systemd::units_of(&paths.services).unwrap_or_default();
+    if let Some(unit) = units.first() {
+        let title = "cannot keep services by shims: units of systemd are there for them";
+        return Err(Problem::new(codes::SETTINGS, title)
+            .evidence(format!("{unit} and {} others", units.len() - 1))
+            .fix("supervisor = \"systemd\" in stoker.toml, or remove the applications under it first"));
+    }
+    Ok(Arc::new(ShimSupervisor::new(&paths.services, shim).map_err(failed)?))
 }
 
 async fn ensure_model(store: &dyn Store, path: &Path) -> Result<(), Problem> {

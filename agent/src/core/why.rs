@@ -69,10 +69,11 @@ impl Core {
             let full = service_name(unit, name);
             let observed = self.supervisor.observe(&full).await.ok();
             let mut evidence = Vec::new();
-            if let Some(observed) = observed
-                && observed.restarts > 0
-            {
-                evidence.push(format!("restarted {} times", observed.restarts));
+            if let Some(observed) = observed {
+                if observed.restarts > 0 {
+                    evidence.push(format!("restarted {} times", observed.restarts));
+                }
+                evidence.extend(observed.reason);
             }
             evidence.extend(self.tail(&full).await);
             causes.push(Cause {

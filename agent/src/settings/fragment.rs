@@ -12,6 +12,7 @@ use stoker_model::strict;
 pub(crate) struct Fragment {
     pub address: Option<String>,
     pub host_name: Option<String>,
+    pub supervisor: Option<String>,
     pub charms: Option<Charms>,
     pub recipes: Option<Recipes>,
     pub sources: Option<Sources>,

@@ -23,6 +23,7 @@ impl Fragment {
         Self {
             address: later.address.or(self.address),
             host_name: later.host_name.or(self.host_name),
+            supervisor: later.supervisor.or(self.supervisor),
             charms: over!(self.charms, later.charms, Charms { path }),
             recipes: over!(self.recipes, later.recipes, Recipes { env }),
             sources: over!(

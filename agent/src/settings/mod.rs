@@ -25,6 +25,8 @@ pub(crate) struct Settings {
     pub address: Option<IpAddr>,
     /// This host's name in the model, where it was set; see [`Settings::host`].
     pub host_name: Option<String>,
+    /// What keeps services; see [`Settings::by_systemd`].
+    pub supervisor: Supervisor,
     /// Folders where `deploy NAME` looks for charms, after the agent's own `charms`.
     pub charms_path: Vec<PathBuf>,
     /// Variables that recipes get from the agent's environment; `PIP_*` stands for all that start so.
@@ -47,6 +49,17 @@ pub(crate) struct Settings {
     pub limits: Limits,
     /// `error`, `warn`, `info`, `debug` or `trace`.
     pub log_level: tracing::Level,
+}
+
+/// What keeps services.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Supervisor {
+    /// What fits the host and the agent.
+    Auto,
+    /// A shim for each service.
+    Process,
+    /// A unit of systemd for each service.
+    Systemd,
 }
 
 /// How sources with `https://` are fetched.
@@ -78,6 +91,7 @@ impl Default for Settings {
         Self {
             address: None,
             host_name: None,
+            supervisor: Supervisor::Auto,
             charms_path: vec!["/usr/lib/stoker/charms".into()],
             recipes_env: RECIPES_ENV.iter().map(|&name| name.to_owned()).collect(),
             sources: Sources {
@@ -142,6 +156,14 @@ impl Settings {
                 return Err(bad("host-name", text, "expected letters, digits, hyphens and dots"));
             }
             settings.host_name = Some(text.to_owned());
+        }
+        if let Some(text) = fragment.supervisor.as_deref() {
+            settings.supervisor = match text {
+                "auto" => Supervisor::Auto,
+                "process" => Supervisor::Process,
+                "systemd" => Supervisor::Systemd,
+                _ => return Err(bad("supervisor", text, "expected auto, process or systemd")),
+            };
         }
         if let Some(path) = fragment.charms.as_ref().and_then(|charms| charms.path.clone()) {
             if let Some(relative) = path.iter().find(|folder| !folder.is_absolute()) {
@@ -220,6 +242,15 @@ impl Settings {
                 .and_then(|name| name.into_string().ok())
                 .unwrap_or("localhost".into())
         })
+    }
+
+    /// Whether systemd keeps services: as set, else where it is PID 1 and the agent is an installed one.
+    pub(crate) fn by_systemd(&self, paths: &Paths, booted: bool) -> bool {
+        match self.supervisor {
+            Supervisor::Auto => booted && !paths.local,
+            Supervisor::Process => false,
+            Supervisor::Systemd => true,
+        }
     }
 
     /// What services bind: as set, else loopback below `--dir`, else the address that the host's default route
@@ -326,6 +357,7 @@ mod tests {
         for (text, key) in [
             ("address = 'here'", "address"),
             ("host-name = 'a b'", "host-name"),
+            ("supervisor = 'runit'", "supervisor"),
             ("[charms]\npath = ['charms']", "charms.path"),
             ("[recipes]\nenv = ['A=1']", "recipes.env"),
             ("[sources]\nallow-private = ['10.0.0.0/40']", "sources.allow-private"),
@@ -346,6 +378,18 @@ mod tests {
             let said = Settings::from_fragment(&fragment).unwrap_err().to_string();
             assert!(said.contains(&format!("`{key}`")), "{text}: {said}");
         }
+    }
+
+    #[test]
+    fn systemd_keeps_what_an_installed_agent_starts() {
+        let (local, installed) = (Paths::resolve(Some(Path::new("/srv/x"))), Paths::resolve(None));
+        let mut settings = Settings::default();
+        assert!(settings.by_systemd(&installed, true));
+        assert!(!settings.by_systemd(&installed, false) && !settings.by_systemd(&local, true));
+        settings.supervisor = Supervisor::Systemd;
+        assert!(settings.by_systemd(&local, true));
+        settings.supervisor = Supervisor::Process;
+        assert!(!settings.by_systemd(&installed, true));
     }
 
     #[test]

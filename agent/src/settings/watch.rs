@@ -15,8 +15,11 @@ const QUIET: Duration = Duration::from_millis(200);
 impl Settings {
     /// `fresh`, but with those keys of `self` that need a restart; true when such a key differs.
     fn live(&self, fresh: Self) -> (Self, bool) {
-        let kept = self.address != fresh.address || self.host_name != fresh.host_name;
-        (Self { address: self.address, host_name: self.host_name.clone(), ..fresh }, kept)
+        let kept = self.address != fresh.address
+            || self.host_name != fresh.host_name
+            || self.supervisor != fresh.supervisor;
+        let host_name = self.host_name.clone();
+        (Self { address: self.address, host_name, supervisor: self.supervisor, ..fresh }, kept)
     }
 }
 

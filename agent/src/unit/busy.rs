@@ -29,7 +29,7 @@ pub(crate) async fn ask_busy(
     let mut answers = BTreeMap::new();
     for name in services {
         let Some(service) = applied.plan.services.get(name) else { continue };
-        let log = core.supervisor.log_path(&service_name(unit, name));
+        let log = core.supervisor.output(&service_name(unit, name));
         let mut values = BTreeMap::new();
         for (what, probe) in &service.busy {
             let probe = fill(probe, applied);

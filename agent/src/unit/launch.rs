@@ -173,6 +173,8 @@ impl Worker {
         let folder = dirs.first().and_then(|dir| applied.bindings.dirs.get(dir)).map(PathBuf::from);
         spec.cwd = Some(folder.unwrap_or_else(|| self.core.unit_folder(&self.id)));
         spec.deny_write = vec![self.core.paths.builds.clone()];
+        spec.write =
+            dirs.iter().filter_map(|dir| applied.bindings.dirs.get(dir)).map(PathBuf::from).collect();
         spec.mark = [
             ("model", crate::core::MODEL.to_owned()),
             ("app", self.id.app.clone()),
@@ -182,6 +184,9 @@ impl Worker {
         ]
         .map(|(k, v)| (k.to_owned(), v))
         .into();
+        if let Some(release) = self.core.snapshot().releases.get(&(self.id.app.clone(), applied.release)) {
+            spec.mark.insert("change".into(), release.change.to_string());
+        }
         Ok(())
     }
 }

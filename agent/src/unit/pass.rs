@@ -100,8 +100,22 @@ impl Worker {
         }
     }
 
+    /// A unit that the store knows as one that was here, and the journal has nothing of.
+    fn has_lost_its_journal(&self, view: &View) -> bool {
+        let known = self.local.applied.is_some() || self.local.candidate.is_some() || self.local.op.is_some();
+        !known && view.snapshot.reports.contains_key(&self.id)
+    }
+
     async fn look_and_do(&mut self, view: &View) -> Result<Pass, Trouble> {
-        if !self.adopted {
+        if !self.adopted && self.has_lost_its_journal(view) {
+            // What runs may be right: that is seen once there is a plan, with the ports that it had.
+            if self.local.ports.is_empty() {
+                let ports = view.snapshot.reports.get(&self.id).map(|report| report.ports.clone());
+                self.local.ports = ports.unwrap_or_default();
+                self.core.set_ports(&self.id, Some(self.local.ports.clone()));
+                self.save()?;
+            }
+        } else if !self.adopted {
             self.stop_orphans().await?;
             self.sweep_actions()?;
             if self.local.op.is_none() {

@@ -279,7 +279,7 @@ impl Run {
 
     /// The first probe that does not pass, in words.
     async fn ask_all(&self, probes: &[Probe]) -> Option<String> {
-        let log = self.core.supervisor.log_path(&self.name);
+        let log = self.core.supervisor.output(&self.name);
         for probe in probes {
             let headers = headers(probe, &self.secrets);
             let context = ProbeContext {

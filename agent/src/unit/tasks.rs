@@ -294,10 +294,14 @@ impl Worker {
             wanted.extend(applied.services.keys().cloned());
             wanted.extend(applied.tasks.keys().map(|name| format!("t.{name}")));
         }
+        // Without an applied plan there is no other word on whether what runs is what should.
+        let candidate = self.local.candidate.as_ref().filter(|_| self.local.applied.is_none());
         for observed in self.core.supervisor.list().await? {
             let ours = super::split_name(&observed.name).is_some_and(|(unit, _)| unit == self.id);
             let Some(short) = observed.name.strip_prefix(&prefix).filter(|_| ours) else { continue };
-            if !short.starts_with("a.") && !wanted.contains(short) {
+            let asked = candidate.and_then(|candidate| candidate.services.get(short));
+            let other = asked.is_some_and(|digest| digest.to_string() != observed.digest);
+            if !short.starts_with("a.") && (!wanted.contains(short) || other) {
                 tracing::warn!(unit = %self.id, service = short, "stops what no plan has");
                 self.core.supervisor.forget(&observed.name).await?;
             }

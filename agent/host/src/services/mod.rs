@@ -4,10 +4,12 @@
 //! must not decide which services should run.
 
 mod identity;
+pub mod journal;
 pub mod probe;
 pub mod record;
 mod shims;
 pub mod spec;
+pub mod systemd;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -20,6 +22,7 @@ pub use identity::{Identity, boot_id, descendants, marked, start_ticks};
 pub use record::{Exit, Phase};
 pub use shims::ShimSupervisor;
 pub use spec::{Limits, OneShot, Restart, RestartOn, ServiceSpec, Stop};
+pub use systemd::SystemdSupervisor;
 
 /// What a supervisor says about one service.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +43,7 @@ pub struct Observed {
     pub exit: Option<Exit>,
     /// Limits that were asked for and do not hold here: `memory`, `cores`, `nofile`, `deny-write`.
     pub unenforced: Vec<String>,
-    /// Where in the current log file its newest run begins, in bytes.
+    /// Where in its log its newest run begins: in bytes of the current file, or in microseconds since 1970.
     pub log_from: u64,
     /// Why it cannot run, where that is known: a program that is not there, a user that cannot be had.
     pub reason: Option<String>,
@@ -68,6 +71,15 @@ impl Observed {
             mark: BTreeMap::new(),
         }
     }
+}
+
+/// Where a service's output is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Output {
+    /// A file; older output is in `log.1` and so on beside it.
+    File(PathBuf),
+    /// The journal, under the unit of this name.
+    Journal(String),
 }
 
 /// Why a service could not be started, stopped or asked.
@@ -114,6 +126,20 @@ pub enum ServiceError {
         /// What remains.
         reason: String,
     },
+    /// A unit file cannot be written or removed.
+    #[error("cannot {verb} the unit `{unit}`")]
+    UnitFile {
+        /// What was tried.
+        verb: &'static str,
+        /// The unit.
+        unit: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// systemd does not answer, or refuses.
+    #[error("cannot have systemd do its part")]
+    Systemd(#[source] systemd::BusError),
 }
 
 /// What keeps services running, whether or not the agent is there.
@@ -142,8 +168,8 @@ pub trait Supervisor: Send + Sync {
     /// each name; several changes of one service may come as one.
     async fn changed(&self) -> String;
 
-    /// The file its output goes to; older output is in `log.1` and so on beside it.
-    fn log_path(&self, name: &str) -> PathBuf;
+    /// Where its output goes.
+    fn output(&self, name: &str) -> Output;
 
     /// The file a task's stdout goes to.
     fn stdout_path(&self, name: &str) -> PathBuf;

@@ -4,13 +4,14 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, Seek as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use serde_json::Value;
 use stoker_model::probe::Probe;
 
+use super::{Output, journal};
 use crate::exec::{self, Exec};
 
 /// The largest answer that is read, in bytes.
@@ -20,8 +21,8 @@ const BODY: usize = 4 << 20;
 #[derive(Debug, Clone)]
 pub struct ProbeContext<'a> {
     /// The service's log.
-    pub log: &'a Path,
-    /// Where in the log its newest run begins, in bytes.
+    pub log: &'a Output,
+    /// Where in the log its newest run begins (see [`super::Observed::log_from`]).
     pub log_from: u64,
     /// How long one question may take.
     pub timeout: Duration,
@@ -92,7 +93,7 @@ async fn answer(probe: &Probe, ctx: &ProbeContext<'_>) -> Result<Value, ProbeFai
         return connected.map(|_| Value::Bool(true)).map_err(|source| unreachable(address, source));
     }
     if let Some(pattern) = &probe.log {
-        return log_line(pattern.clone(), ctx.log.to_owned(), ctx.log_from).await;
+        return log_line(pattern.clone(), ctx.log, ctx.log_from).await;
     }
     match &probe.exec {
         Some(command) => command_answer(command, ctx).await,
@@ -143,33 +144,48 @@ async fn http(url: &str, ctx: &ProbeContext<'_>, wants_json: bool) -> Result<Val
     }
 }
 
-async fn log_line(pattern: String, log: PathBuf, from: u64) -> Result<Value, ProbeFailure> {
+async fn log_line(pattern: String, log: &Output, from: u64) -> Result<Value, ProbeFailure> {
     let regex = regex::bytes::Regex::new(&pattern)
         .map_err(|_| ProbeFailure::Bad(format!("has `{pattern}`, which is no regular expression")))?;
-    let search = move || -> std::io::Result<Option<String>> {
-        let mut file = std::fs::File::open(&log)?;
-        // Rotated since: what the run has said begins at the top.
-        let from = if file.metadata()?.len() < from { 0 } else { from };
-        file.seek(std::io::SeekFrom::Start(from))?;
-        let mut reader = std::io::BufReader::new(file);
-        let mut line = Vec::new();
-        loop {
-            line.clear();
-            let mut limited = std::io::Read::take(&mut reader, 64 * 1024);
-            if limited.read_until(b'\n', &mut line)? == 0 {
-                return Ok(None);
-            }
-            if regex.is_match(line.strip_suffix(b"\n").unwrap_or(&line)) {
-                return Ok(Some(String::from_utf8_lossy(&line).trim_end().to_owned()));
-            }
+    let found = match log {
+        Output::File(path) => {
+            let path = path.clone();
+            let search = move || {
+                let mut file = std::fs::File::open(&path)?;
+                // Rotated since: what the run has said begins at the top.
+                let from = if file.metadata()?.len() < from { 0 } else { from };
+                file.seek(std::io::SeekFrom::Start(from))?;
+                first_match(&regex, std::io::BufReader::new(file))
+            };
+            tokio::task::spawn_blocking(search).await.map_err(|source| unreachable("log", source))?
         }
+        Output::Journal(unit) => match journal::since(unit, from).await {
+            Ok(text) => first_match(&regex, text.as_slice()),
+            Err(error) => Err(error),
+        },
     };
-    let found = tokio::task::spawn_blocking(search).await.map_err(|source| unreachable("log", source))?;
     match found {
         Ok(Some(line)) => Ok(Value::String(line)),
         Ok(None) => Err(ProbeFailure::NoLine(pattern)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(ProbeFailure::NoLine(pattern)),
         Err(error) => Err(unreachable("log", error)),
+    }
+}
+
+fn first_match(
+    regex: &regex::bytes::Regex,
+    mut log: impl std::io::BufRead,
+) -> std::io::Result<Option<String>> {
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let mut limited = std::io::Read::take(&mut log, 64 * 1024);
+        if limited.read_until(b'\n', &mut line)? == 0 {
+            return Ok(None);
+        }
+        if regex.is_match(line.strip_suffix(b"\n").unwrap_or(&line)) {
+            return Ok(Some(String::from_utf8_lossy(&line).trim_end().to_owned()));
+        }
     }
 }
 

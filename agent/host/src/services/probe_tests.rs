@@ -1,6 +1,7 @@
 //! Probes against real sockets, logs and commands.
 
 use std::io::Write as _;
+use std::sync::LazyLock;
 
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -13,7 +14,9 @@ fn probe(value: Value) -> Probe {
 
 static EMPTY: BTreeMap<String, String> = BTreeMap::new();
 
-fn context(log: &Path) -> ProbeContext<'_> {
+static NONE: LazyLock<Output> = LazyLock::new(|| Output::File("/none".into()));
+
+fn context(log: &Output) -> ProbeContext<'_> {
     let timeout = Duration::from_secs(10);
     ProbeContext { log, log_from: 0, timeout, headers: &EMPTY, env: &EMPTY, user: None, shim: None }
 }
@@ -44,7 +47,7 @@ fn ok(body: &str) -> String {
 async fn http_answers_are_picked() {
     let (url, asked) = serve(ok(r#"{"beans":[{"LiveNodes":"{\"h1\":{\"n\":3}}"}]}"#)).await;
     let headers = BTreeMap::from([("Authorization".to_owned(), "token t".to_owned())]);
-    let ctx = ProbeContext { headers: &headers, ..context(Path::new("/none")) };
+    let ctx = ProbeContext { headers: &headers, ..context(&NONE) };
     let asking = probe(json!({"http": url, "pointer": "/beans/0/LiveNodes/h1/n"}));
     assert_eq!(ask(&asking, &ctx).await.unwrap(), json!(3));
     assert!(asked.await.unwrap().contains("authorization: token t"));
@@ -52,7 +55,7 @@ async fn http_answers_are_picked() {
 
 #[tokio::test]
 async fn http_failures_are_told_apart() {
-    let ctx = context(Path::new("/none"));
+    let ctx = context(&NONE);
     let (url, _) = serve("HTTP/1.1 302 Found\r\nlocation: /login\r\ncontent-length: 0\r\n\r\n".into()).await;
     let failure = ask(&probe(json!({ "http": url })), &ctx).await.unwrap_err();
     assert!(matches!(&failure, ProbeFailure::Status { status, .. } if status == "302"), "{failure}");
@@ -70,12 +73,12 @@ async fn http_failures_are_told_apart() {
 async fn tcp_and_silence() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let ctx = ProbeContext { timeout: Duration::from_millis(50), ..context(Path::new("/none")) };
+    let ctx = ProbeContext { timeout: Duration::from_millis(50), ..context(&NONE) };
     assert_eq!(ask(&probe(json!({ "tcp": address })), &ctx).await.unwrap(), json!(true));
     let silent = probe(json!({"http": format!("http://{address}/")}));
     assert!(matches!(ask(&silent, &ctx).await.unwrap_err(), ProbeFailure::Timeout(_)));
     drop(listener);
-    let gone = ask(&probe(json!({ "tcp": address })), &context(Path::new("/none"))).await.unwrap_err();
+    let gone = ask(&probe(json!({ "tcp": address })), &context(&NONE)).await.unwrap_err();
     assert!(matches!(gone, ProbeFailure::Unreachable { .. }));
 }
 
@@ -85,7 +88,8 @@ async fn the_log_counts_from_the_newest_run() {
     log.write_all(b"old: started\n").unwrap();
     let from = log.as_file().metadata().unwrap().len();
     let path = log.path().to_owned();
-    let ctx = ProbeContext { log_from: from, ..context(&path) };
+    let output = Output::File(path.clone());
+    let ctx = ProbeContext { log_from: from, ..context(&output) };
     let started = probe(json!({"log": "started$"}));
     assert!(matches!(ask(&started, &ctx).await.unwrap_err(), ProbeFailure::NoLine(_)));
     log.write_all(b"new: started\n").unwrap();
@@ -99,7 +103,7 @@ async fn the_log_counts_from_the_newest_run() {
 
 #[tokio::test]
 async fn commands_answer_by_their_last_line() {
-    let ctx = context(Path::new("/none"));
+    let ctx = context(&NONE);
     let sh = |script: &str| probe(json!({"exec": ["/bin/sh", "-c", script], "pointer": "/n"}));
     assert_eq!(ask(&sh(r#"echo noise; echo '{"n":1}'"#), &ctx).await.unwrap(), json!(1));
     let failure = ask(&sh("exit 3"), &ctx).await.unwrap_err();

@@ -45,6 +45,9 @@ pub struct ServiceSpec {
     /// Folders below which it may write nothing, even as root.
     #[serde(default)]
     pub deny_write: Vec<PathBuf>,
+    /// Folders that it may write. A supervisor that can leaves it nothing else to write; the others leave it all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub write: Vec<PathBuf>,
     /// Set for a task: run once, with a deadline, its stdout captured.
     #[serde(default)]
     pub oneshot: Option<OneShot>,
@@ -160,6 +163,7 @@ impl ServiceSpec {
             restart: Restart::default(),
             limits: Limits::default(),
             deny_write: Vec::new(),
+            write: Vec::new(),
             oneshot: None,
             mark: BTreeMap::new(),
         }

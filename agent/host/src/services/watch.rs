@@ -27,16 +27,36 @@ pub(super) struct Watch {
     socket: JoinHandle<()>,
 }
 
+/// Names of services that changed.
 #[derive(Default)]
-struct Queue {
+pub(super) struct Queue {
     names: Mutex<BTreeSet<String>>,
     wake: Notify,
 }
 
 impl Queue {
-    fn push(&self, name: String) {
+    /// Puts the name in, once.
+    pub(super) fn push(&self, name: String) {
         lock(&self.names).insert(name);
         self.wake.notify_one();
+    }
+
+    /// The next name; waits for one.
+    pub(super) async fn next(&self) -> String {
+        loop {
+            let woken = self.wake.notified();
+            let (name, more) = {
+                let mut names = lock(&self.names);
+                (names.pop_first(), !names.is_empty())
+            };
+            if more {
+                self.wake.notify_one();
+            }
+            match name {
+                Some(name) => return name,
+                None => woken.await,
+            }
+        }
     }
 }
 
@@ -91,20 +111,7 @@ impl Watch {
 
     /// The next name; waits for one.
     pub(super) async fn next(&self) -> String {
-        loop {
-            let woken = self.queue.wake.notified();
-            let (name, more) = {
-                let mut names = lock(&self.queue.names);
-                (names.pop_first(), !names.is_empty())
-            };
-            if more {
-                self.queue.wake.notify_one();
-            }
-            match name {
-                Some(name) => return name,
-                None => woken.await,
-            }
-        }
+        self.queue.next().await
     }
 }
 

@@ -73,7 +73,7 @@ impl Place {
     }
 
     pub(crate) fn log(&self, name: &str) -> String {
-        std::fs::read_to_string(self.supervisor.log_path(name)).unwrap_or_default()
+        std::fs::read_to_string(self.record(name).join("log")).unwrap_or_default()
     }
 
     /// All processes that were started for the service.

@@ -21,7 +21,7 @@ use super::identity::{Identity, boot_id};
 use super::record::{Phase, Record, State};
 use super::spec::{ServiceSpec, check_name};
 use super::watch::Watch;
-use super::{Observed, ServiceError, Supervisor};
+use super::{Observed, Output, ServiceError, Supervisor};
 use crate::fs::failpoint::hit;
 
 /// The beginning of the name of a record that is on its way out.
@@ -228,8 +228,8 @@ impl Supervisor for ShimSupervisor {
         self.watch.next().await
     }
 
-    fn log_path(&self, name: &str) -> PathBuf {
-        self.record(name).log()
+    fn output(&self, name: &str) -> Output {
+        Output::File(self.record(name).log())
     }
 
     fn stdout_path(&self, name: &str) -> PathBuf {
@@ -238,7 +238,7 @@ impl Supervisor for ShimSupervisor {
 
     async fn log_tail(&self, name: &str, bytes: u64) -> Result<String, ServiceError> {
         use std::io::{Read as _, Seek as _, SeekFrom};
-        let path = self.log_path(name);
+        let path = self.record(name).log();
         let tail = || -> io::Result<String> {
             let mut file = std::fs::File::open(&path)?;
             let from = file.metadata()?.len().saturating_sub(bytes);
