@@ -186,7 +186,7 @@ fn faults_are_what_they_say() {
         ("too-much", 1, "no plan"),
         ("bad-reference", 0, "names nothing in the plan"),
         ("bad-type", 0, "invalid type: string"),
-        ("generation", 0, "not yet supported"),
+        ("generation", 0, "the plan names none"),
         ("twice", 0, "a plan"),
         ("chatty", 0, "a plan"),
         ("crash-after", 1, "a plan"),

@@ -339,6 +339,11 @@ impl Agent {
         wire::get(&self.address, port, path)
     }
 
+    /// PUTs to a service of this agent; whether it took it.
+    pub fn put(&self, port: u16, path: &str, body: &str) -> bool {
+        wire::ask(&self.address, port, "PUT", path, body).is_some_and(|answer| answer.status == 200)
+    }
+
     /// Services and tasks that run, by `APP-N-SERVICE`.
     pub fn processes(&self) -> BTreeMap<String, Process> {
         let found = machine::processes_below(&self.dir);

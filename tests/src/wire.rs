@@ -31,9 +31,14 @@ impl Answer {
 
 /// GETs from a service; nothing where nobody answers.
 pub(crate) fn get(address: &str, port: u16, path: &str) -> Option<Answer> {
+    ask(address, port, "GET", path, "")
+}
+
+/// One request to a service; nothing where nobody answers.
+pub(crate) fn ask(address: &str, port: u16, method: &str, path: &str, body: &str) -> Option<Answer> {
     let mut stream = TcpStream::connect((address, port)).ok()?;
     stream.set_read_timeout(Some(PATIENCE)).ok()?;
-    stream.write_all(request("GET", path, "").as_bytes()).ok()?;
+    stream.write_all(request(method, path, body).as_bytes()).ok()?;
     read(&mut stream)
 }
 

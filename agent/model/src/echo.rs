@@ -34,11 +34,21 @@ pub fn cause(last: &Value, seen: &Value) -> Cause {
             }
             "tasks" if each(last, seen, "tasks", task_moved) => own.push("tasks"),
             "services" if each(last, seen, "services", service_moved) => own.push("services"),
+            "generation" => own.push("generation"),
+            "generations" if other_generations(last, seen) => own.push("generations"),
             _ => return Cause::World,
         }
     }
     let own = own.join(" and ");
     if sure { Cause::Own(own) } else { Cause::Steps(own) }
+}
+
+/// Whether other generations are there than were: what becomes of one is news of the world.
+fn other_generations(last: &Value, seen: &Value) -> bool {
+    let numbers = |of: &Value| -> Option<Vec<Value>> {
+        Some(of.get("generations")?.as_array()?.iter().map(|generation| generation["n"].clone()).collect())
+    };
+    numbers(last) != numbers(seen)
 }
 
 /// Whether all that differs below `key` is which entries there are, or an entry's expected way.

@@ -7,6 +7,7 @@
 pub mod charm;
 pub mod digest;
 pub mod echo;
+pub mod generation;
 pub mod ids;
 pub mod keys;
 pub mod local;

@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::generation::{Frozen, MOST};
 use crate::ids::{Digest, UnitId};
 use crate::plan::Plan;
 use crate::resolve::{Applied, Ports};
 
-/// The format of this record; a newer one is refused.
-pub const FORMAT: u32 = 1;
+/// The format of this record; a newer one is refused. Since 2 it has generations.
+pub const FORMAT: u32 = 2;
 
 /// A journal record that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +57,8 @@ pub enum Op {
         /// How far it is.
         step: MoveStep,
     },
+    /// The services of this frozen generation are being stopped, since it ends.
+    End(u64),
     /// The unit is being taken down.
     Remove(RemoveStep),
 }
@@ -141,6 +144,15 @@ pub struct Local {
     pub echoes: Vec<String>,
     /// Restarts that were asked for and done, by service.
     pub restarted: BTreeMap<String, u64>,
+    /// Frozen generations, oldest first.
+    #[serde(default)]
+    pub generations: Vec<Frozen>,
+    /// The numbers of the generations that ports and folders were made for, by key.
+    #[serde(default)]
+    pub numbers: BTreeMap<String, u64>,
+    /// The last number given to a generation.
+    #[serde(default)]
+    pub numbered: u64,
 }
 
 impl Local {
@@ -162,6 +174,9 @@ impl Local {
             failure: None,
             echoes: Vec::new(),
             restarted: BTreeMap::new(),
+            generations: Vec::new(),
+            numbers: BTreeMap::new(),
+            numbered: 0,
         }
     }
 
@@ -176,7 +191,8 @@ impl Local {
         if head.format > FORMAT {
             return Err(LocalError::Newer { unit: unit.to_string(), found: head.format });
         }
-        let local: Self = serde_json::from_slice(bytes).map_err(unreadable)?;
+        let mut local: Self = serde_json::from_slice(bytes).map_err(unreadable)?;
+        local.format = FORMAT;
         local.check()?;
         Ok(local)
     }
@@ -198,7 +214,19 @@ impl Local {
                 impossible("a move that stops services though none were applied")
             }
             Some(Op::Move { .. }) if self.plan.is_none() => impossible("a move without a plan"),
-            _ => Ok(()),
+            Some(Op::End(n)) if self.generations.iter().all(|frozen| frozen.generation.n != *n) => {
+                impossible("the end of a generation that is not frozen")
+            }
+            _ if self.generations.len() > MOST => impossible("more generations than may drain"),
+            _ => {
+                let mut numbers = BTreeSet::new();
+                let living = self.living().filter_map(|applied| applied.bindings.generation.as_ref());
+                if living.into_iter().all(|generation| numbers.insert(generation.n)) {
+                    Ok(())
+                } else {
+                    impossible("a generation that is there twice")
+                }
+            }
         }
     }
 }
@@ -217,5 +245,17 @@ mod tests {
         let newer = br#"{"format": 99}"#;
         assert!(matches!(Local::read(&unit, newer), Err(LocalError::Newer { found: 99, .. })));
         assert!(matches!(Local::read(&unit, b"{"), Err(LocalError::Unreadable { .. })));
+    }
+
+    #[test]
+    fn reads_records_from_before_generations() {
+        let unit = UnitId::new("web", 0);
+        let mut old = serde_json::to_value(Local::new(unit.clone())).unwrap();
+        old["format"] = 1.into();
+        for later in ["generations", "numbers", "numbered"] {
+            old.as_object_mut().unwrap().remove(later);
+        }
+        let read = Local::read(&unit, old.to_string().as_bytes()).unwrap();
+        assert_eq!(read, Local::new(unit));
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ids::Digest;
-use crate::local::{Local, Op};
+use crate::local::Local;
 use crate::observation::{Life, TaskState};
 use crate::resolve::Changes;
 
@@ -28,6 +28,12 @@ pub struct Seen<'a> {
     pub now: bool,
     /// What is busy in the services that a move would stop; `None` = not asked.
     pub busy: Option<&'a [String]>,
+    /// What a move would freeze was asked what it is busy with, and the charm has seen the answers.
+    pub asked: bool,
+    /// No frozen generation of this unit is busy.
+    pub idle: bool,
+    /// The frozen generation whose end was decided for the whole application.
+    pub ends: Option<u64>,
 }
 
 /// The next operation.
@@ -58,20 +64,29 @@ pub enum Next {
     AskBusy(BTreeSet<String>),
     /// Wait until they are idle.
     Defer(Vec<String>),
+    /// Ask the busy probes of these services: they would go on beside the new ones, which are planned by it.
+    AskFrozen(BTreeSet<String>),
+    /// As many generations drain as may: wait until one ends.
+    Full,
     /// Stop these services, then apply.
     Move(BTreeSet<String>),
+    /// Stop the services of this frozen generation.
+    End(u64),
     /// Keep what is applied running.
     Keep,
 }
 
 /// Decides.
 pub fn next_operation(local: &Local, seen: Seen<'_>) -> Next {
-    if matches!(&local.op, Some(Op::Move { .. } | Op::Remove(_))) {
+    if local.op.is_some() {
         return Next::Resume;
     }
     let dying = seen.life == Life::Dying;
     if dying && seen.force {
         return Next::Remove;
+    }
+    if let Some(n) = seen.ends {
+        return Next::End(n);
     }
     let Some(observation) = seen.observation else { return if dying { Next::Remove } else { Next::Keep } };
     if local.answered.as_ref() != Some(observation) {
@@ -92,11 +107,22 @@ pub fn next_operation(local: &Local, seen: Seen<'_>) -> Next {
         return Next::Hold;
     }
     if local.applied.as_ref() == Some(candidate) {
-        return if dying && plan.gone { Next::Remove } else { Next::Keep };
+        let drains = local.generations.iter().find(|frozen| frozen.draining.is_some());
+        return match drains {
+            Some(frozen) if seen.now => Next::End(frozen.generation.n),
+            // What is still busy is waited for.
+            _ if dying && plan.gone && (seen.idle || local.generations.is_empty()) => Next::Remove,
+            _ => Next::Keep,
+        };
     }
-    let stops = Changes::between(local.applied.as_ref(), candidate).stops();
+    if local.full(candidate) {
+        let oldest = local.generations.first().filter(|_| seen.now);
+        return oldest.map_or(Next::Full, |frozen| Next::End(frozen.generation.n));
+    }
+    let changes = Changes::between(local, candidate);
+    let stops = changes.stops();
     let disturbed: BTreeSet<String> = stops.intersection(seen.running).cloned().collect();
-    if !disturbed.is_empty() {
+    if !disturbed.is_empty() || !changes.frozen.is_disjoint(seen.running) {
         let open: Vec<(&String, TaskState)> = plan
             .tasks
             .iter()
@@ -113,13 +139,17 @@ pub fn next_operation(local: &Local, seen: Seen<'_>) -> Next {
             };
             return Next::Gate { waiting: of(false), bad: of(true) };
         }
-        if !seen.now {
+        if !seen.now && !disturbed.is_empty() {
             match seen.busy {
                 None => return Next::AskBusy(disturbed),
                 Some([]) => {}
                 Some(busy) => return Next::Defer(busy.to_vec()),
             }
         }
+    }
+    let frozen: BTreeSet<String> = changes.frozen.intersection(seen.running).cloned().collect();
+    if !frozen.is_empty() && !seen.asked {
+        return Next::AskFrozen(frozen);
     }
     Next::Move(stops)
 }
@@ -163,6 +193,9 @@ mod tests {
                 tasks: &tasks,
                 now: false,
                 busy,
+                asked: true,
+                idle: false,
+                ends: None,
             },
         )
     }
@@ -195,6 +228,82 @@ mod tests {
         assert_eq!(ask(&local, &digest, &["web"], &done, Some(&[])), Next::Move(stop.clone()));
         // Nothing runs that it would stop: at once, the task only holds back `active`.
         assert_eq!(ask(&local, &digest, &[], &[], None), Next::Move(stop));
+    }
+
+    fn of(key: &str, command: &str) -> Value {
+        json!({"format": 1, "generation": {"key": key},
+            "services": {"web": {"command": [command], "generation": true}},
+            "tasks": {"proof": {"command": ["x"], "when": "before-move"}}})
+    }
+
+    /// A unit at `old` that is to go to `new`, each a generation of its own.
+    fn generations(old: &str, new: &str) -> (Local, Digest) {
+        let (mut local, digest) = local(Some(of(old, "a")), of(new, "b"));
+        let mut numbers = std::collections::BTreeMap::new();
+        for applied in [&mut local.applied, &mut local.candidate].into_iter().flatten() {
+            let key = applied.plan.generation.clone().unwrap_or_default().key;
+            let next = numbers.len() as u64 + 1;
+            let n = *numbers.entry(key.clone()).or_insert(next);
+            applied.bindings.generation = Some(crate::generation::Numbered { n, key });
+        }
+        local.numbers = numbers.clone();
+        local.numbered = numbers.len() as u64;
+        (local, digest)
+    }
+
+    #[test]
+    fn a_generation_moves_beside_what_is_busy_once_it_is_proven() {
+        let (mut local, digest) = generations("k1", "k2");
+        let done = [("proof", TaskState::Done)];
+        let waits = Next::Gate { waiting: vec!["proof".into()], bad: vec![] };
+        assert_eq!(ask(&local, &digest, &["web.g1"], &[], None), waits);
+        assert_eq!(ask(&local, &digest, &["web.g1"], &done, None), Next::Move(BTreeSet::new()), "nobody is asked");
+        let to = local.candidate.clone().unwrap();
+        local.become_applied(to, 1);
+        assert_eq!(ask(&local, &digest, &["web.g1", "web.g2"], &done, None), Next::Keep);
+        let ended = Seen {
+            observation: Some(&digest),
+            life: Life::Alive,
+            force: false,
+            running: &BTreeSet::new(),
+            tasks: &std::collections::BTreeMap::new(),
+            now: false,
+            busy: None,
+            asked: false,
+            idle: false,
+            ends: Some(1),
+        };
+        assert_eq!(next_operation(&local, ended), Next::End(1));
+        let now = Seen { now: true, ends: None, ..ended };
+        assert_eq!(next_operation(&local, now), Next::Keep, "the newest one was not ready yet");
+        local.generations[0].draining = Some(1);
+        assert_eq!(next_operation(&local, now), Next::End(1));
+        // A unit that is to go waits for what drains, unless that was said.
+        local.plan.as_mut().unwrap().gone = true;
+        let dying = Seen { life: Life::Dying, ends: None, ..ended };
+        assert_eq!(next_operation(&local, dying), Next::Keep);
+        assert_eq!(next_operation(&local, Seen { idle: true, ..dying }), Next::Remove);
+        assert_eq!(next_operation(&local, Seen { force: true, ..dying }), Next::Remove);
+    }
+
+    #[test]
+    fn a_third_move_waits_until_one_has_ended() {
+        let (mut local, digest) = generations("k1", "k2");
+        let next = |local: &mut Local, n: u64| {
+            let mut to = local.candidate.clone().unwrap();
+            to.bindings.generation = Some(crate::generation::Numbered { n, key: format!("k{n}") });
+            local.candidate = Some(to.clone());
+            to
+        };
+        for n in [2, 3] {
+            let to = next(&mut local, n);
+            local.become_applied(to, n);
+        }
+        next(&mut local, 4);
+        let done = [("proof", TaskState::Done)];
+        assert_eq!(ask(&local, &digest, &["web.g3"], &done, None), Next::Full);
+        next(&mut local, 1);
+        assert_eq!(ask(&local, &digest, &["web.g3"], &done, None), Next::Move(["web.g1".to_owned()].into()), "thawed");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::generation::Numbered;
 use crate::ids::Digest;
 
 /// The observation's format number.
@@ -65,8 +66,10 @@ pub struct Observation {
     pub state: Memory,
     /// Services of the applied plan by name.
     pub services: BTreeMap<String, Service>,
-    /// Frozen generations, oldest first (always empty until generations are built).
-    pub generations: Vec<Value>,
+    /// The generation that `services` and `ports` are of; null where nothing of one is applied.
+    pub generation: Option<Numbered>,
+    /// Frozen generations, oldest first.
+    pub generations: Vec<Generation>,
     /// Tasks of the newest plan by name.
     pub tasks: BTreeMap<String, Task>,
     /// An action to plan, in a run of its own.
@@ -230,6 +233,24 @@ pub struct Service {
     pub reason: String,
     /// Answers of the busy probes by name; empty until they are asked.
     pub busy: BTreeMap<String, Value>,
+}
+
+/// A frozen generation as observed.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Generation {
+    /// Its number.
+    pub n: u64,
+    /// Its key.
+    pub key: String,
+    /// The release that it was applied for.
+    pub release: u64,
+    /// The newest one was ready once, so that nobody needs to be sent here any more.
+    pub draining: bool,
+    /// Its ports, by the plan's names (the first of a range).
+    pub ports: BTreeMap<String, u16>,
+    /// Its services, by the plan's names.
+    pub services: BTreeMap<String, Service>,
 }
 
 /// How a task is.

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use crate::generation;
 use crate::ids::UnitId;
 use crate::local::Local;
 use crate::observation::{
-    FORMAT, Host, Life, Memory, Observation, Ours, Relation, Resource, Service, Task, TaskState,
+    FORMAT, Generation, Host, Life, Memory, Observation, Ours, Relation, Resource, Service, Task, TaskState,
 };
 use crate::record::{Release, TaskResult, Unit};
+use crate::resolve::Applied;
 use crate::snapshot::Snapshot;
 
 /// The host's side of an observation.
@@ -19,8 +21,43 @@ pub struct Here<'a> {
     pub host: &'a Host,
     /// System users by the charm's names.
     pub users: &'a BTreeMap<String, String>,
-    /// Services as they are.
+    /// Services as they are, by the names that they run under.
     pub services: &'a BTreeMap<String, Service>,
+}
+
+/// Services of one plan by its names for them, out of those by the names that they run under.
+pub fn services_of(applied: &Applied, all: &BTreeMap<String, Service>) -> BTreeMap<String, Service> {
+    let one = |name: &String| Some((name.clone(), all.get(&applied.run_name(name))?.clone()));
+    applied.services.keys().filter_map(one).collect()
+}
+
+/// Frozen generations as they are.
+pub fn generations(local: &Local, services: &BTreeMap<String, Service>) -> Vec<Generation> {
+    let one = |frozen: &generation::Frozen| Generation {
+        n: frozen.generation.n,
+        key: frozen.generation.key.clone(),
+        release: frozen.applied.release,
+        draining: frozen.draining.is_some(),
+        ports: frozen.applied.bindings.ports.iter().map(|(name, (first, _))| (name.clone(), *first)).collect(),
+        services: services_of(&frozen.applied, services),
+    };
+    local.generations.iter().map(one).collect()
+}
+
+/// The ports allotted so far, by the plan's names; those of a generation are of the one that is applied.
+fn ports(local: &Local) -> BTreeMap<String, u16> {
+    let of = local.applied.as_ref().or(local.candidate.as_ref());
+    let n = of.and_then(|applied| applied.bindings.generation.as_ref()).map(|generation| generation.n);
+    let (mut plain, mut of_it) = (BTreeMap::new(), BTreeMap::new());
+    for (name, (first, _)) in &local.ports {
+        match generation::split(name) {
+            (name, None) => plain.insert(name.to_owned(), *first),
+            (name, of) if of == n => of_it.insert(name.to_owned(), *first),
+            _ => None,
+        };
+    }
+    plain.extend(of_it);
+    plain
 }
 
 /// Every option with its value: set, else default; options without either are left out.
@@ -100,14 +137,15 @@ pub fn observe(snapshot: &Snapshot, unit: &Unit, local: &Local, here: Here<'_>) 
         host,
         resources: resources.collect(),
         relations: snapshot.relations_of(&app.name).filter_map(|r| relation(snapshot, unit, r)).collect(),
-        ports: local.ports.iter().map(|(name, (first, _))| (name.clone(), *first)).collect(),
+        ports: ports(local),
         secrets: secrets.map(|secret| (secret.name.clone(), format!("secret:{}", secret.id))).collect(),
         state: Memory {
             app: snapshot.app_state.get(&app.name).map(|bag| bag.as_ref().clone()).unwrap_or_default(),
             unit: snapshot.unit_state.get(&unit.id).map(|bag| bag.as_ref().clone()).unwrap_or_default(),
         },
-        services: here.services.clone(),
-        generations: Vec::new(),
+        services: local.applied.as_ref().map(|applied| services_of(applied, here.services)).unwrap_or_default(),
+        generation: local.applied.as_ref().and_then(|applied| applied.bindings.generation.clone()),
+        generations: generations(local, here.services),
         tasks: tasks.unwrap_or_default(),
         action: None,
     })

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::ids::{Digest, UnitId};
-use crate::observation::{Bag, Facts, Grant, Life, Service, TaskState};
+use crate::observation::{Bag, Facts, Generation, Grant, Life, Service, TaskState};
 use crate::plan::Verdict;
 use crate::rollout::Rollout;
 use crate::status::Status;
@@ -94,6 +94,9 @@ pub struct App {
     /// How its units go to the newest release, while they do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<Rollout>,
+    /// Generations that end everywhere, by key: those that were frozen at or before the revision.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ended: BTreeMap<String, u64>,
 }
 
 /// A release: charm, config and resources of an application, numbered.
@@ -207,6 +210,12 @@ pub struct UnitReport {
     /// Its place among the application's units when a release is rolled out.
     #[serde(skip_serializing_if = "is_zero")]
     pub order: i64,
+    /// The number of the generation that is applied, where services are of one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generation: Option<u64>,
+    /// Generations before it that still run.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub generations: Vec<Generation>,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
@@ -344,6 +353,9 @@ pub struct Action {
     pub timeout: u64,
     /// The change that asked for it.
     pub change: u64,
+    /// The key of the generation that it was begun on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<String>,
 }
 
 /// Relation data of one side: an application's or a unit's.

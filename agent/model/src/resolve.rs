@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::digest::{NotCanonical, of_document};
+use crate::generation::{Numbered, freezes, named};
 use crate::ids::Digest;
+use crate::local::Local;
 use crate::placeholder::{Kind, fill};
 use crate::plan::{Plan, Task};
 
@@ -30,6 +32,9 @@ pub struct Bindings {
     pub addresses: BTreeMap<String, String>,
     /// Files and folders of files: their paths.
     pub files: BTreeMap<String, String>,
+    /// The generation whose ports and folders these are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<Numbered>,
 }
 
 /// A file as it will be on disk but for secrets, which stay placeholders.
@@ -85,6 +90,20 @@ impl Applied {
             && self.tasks == applied.tasks
             && self.groups == applied.groups
             && self.bindings == applied.bindings
+    }
+
+    /// The name that a service of the plan runs under.
+    pub fn run_name(&self, service: &str) -> String {
+        let of_it = self.plan.services.get(service).is_some_and(|service| service.generation);
+        match &self.bindings.generation {
+            Some(generation) if of_it => named(service, generation.n),
+            _ => service.to_owned(),
+        }
+    }
+
+    /// Each service's digest by the name that it runs under.
+    pub fn runs(&self) -> BTreeMap<String, &Digest> {
+        self.services.iter().map(|(name, digest)| (self.run_name(name), digest)).collect()
     }
 }
 
@@ -344,7 +363,7 @@ fn task_key(resolver: &Resolver<'_>, task: &Task) -> Result<String, ResolveError
     Ok(of_document(&json!({"spec": spec, "trees": trees, "files": files}))?.hex()[..32].to_owned())
 }
 
-/// What a move from one applied plan to another does to services.
+/// What a move to another plan does to services, by the names that they run under.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Changes {
     /// Gone in the new plan.
@@ -353,22 +372,35 @@ pub struct Changes {
     pub changed: BTreeSet<String>,
     /// Only in the new plan.
     pub added: BTreeSet<String>,
+    /// Of the generation before: they go on beside the new plan's.
+    pub frozen: BTreeSet<String>,
+    /// Of a generation that was frozen: they go on as the new plan's.
+    pub thawed: BTreeSet<String>,
 }
 
 impl Changes {
-    /// From `old` (nothing was applied when absent) to `new`.
-    pub fn between(old: Option<&Applied>, new: &Applied) -> Self {
-        let none = BTreeMap::new();
-        let before = old.map_or(&none, |applied| &applied.services);
-        Self {
-            removed: before.keys().filter(|name| !new.services.contains_key(*name)).cloned().collect(),
-            changed: before
-                .iter()
-                .filter(|(name, digest)| new.services.get(*name).is_some_and(|d| d != *digest))
-                .map(|(name, _)| name.clone())
-                .collect(),
-            added: new.services.keys().filter(|name| !before.contains_key(*name)).cloned().collect(),
+    /// From what is applied and frozen to `new`.
+    pub fn between(local: &Local, new: &Applied) -> Self {
+        let old = local.applied.as_ref();
+        let mut before = old.map(Applied::runs).unwrap_or_default();
+        let after = new.runs();
+        let mut changes = Self::default();
+        if old.is_some_and(|old| freezes(old, new)) {
+            let of_it = |name: &&String| old.is_some_and(|old| !old.services.contains_key(*name));
+            changes.frozen = before.keys().filter(of_it).cloned().collect();
+            before.retain(|name, _| !changes.frozen.contains(name));
         }
+        let same = |n: u64| new.bindings.generation.as_ref().is_some_and(|next| next.n == n);
+        for frozen in local.generations.iter().filter(|frozen| same(frozen.generation.n)) {
+            let runs = frozen.applied.runs();
+            changes.thawed.extend(runs.iter().filter(|(name, d)| after.get(*name) == Some(*d)).map(|(n, _)| n.clone()));
+            before.extend(runs);
+        }
+        changes.removed = before.keys().filter(|name| !after.contains_key(*name)).cloned().collect();
+        let differs = |(name, digest): &(&String, &&Digest)| after.get(*name).is_some_and(|d| d != *digest);
+        changes.changed = before.iter().filter(differs).map(|(name, _)| name.clone()).collect();
+        changes.added = after.keys().filter(|name| !before.contains_key(*name)).cloned().collect();
+        changes
     }
 
     /// Services that a move would stop.
@@ -393,6 +425,12 @@ mod tests {
         resolve(&plan, 1, &Digest::of(b"o"), bindings, "/files").unwrap()
     }
 
+    fn between(old: &Applied, new: &Applied) -> Changes {
+        let mut local = Local::new(crate::ids::UnitId::new("web", 0));
+        local.applied = Some(old.clone());
+        Changes::between(&local, new)
+    }
+
     fn plan() -> Value {
         json!({"format": 1, "files": {"conf/a": {"text": "port=${port:ui}"}, "key": {"text": "${secret:s}"}},
             "services": {"web": {"command": ["${tree:t}/bin/x", "${file:conf}", "${file:key}"], "trees": ["t"],
@@ -402,15 +440,15 @@ mod tests {
     #[test]
     fn only_declared_inputs_change_a_service() {
         let one = applied(&plan(), 80);
-        assert_eq!(Changes::between(Some(&one), &applied(&plan(), 80)), Changes::default());
-        let moved = Changes::between(Some(&one), &applied(&plan(), 81));
+        assert_eq!(between(&one, &applied(&plan(), 80)), Changes::default());
+        let moved = between(&one, &applied(&plan(), 81));
         assert_eq!(moved.changed, ["web".to_owned()].into());
         let mut probed = plan();
         probed["services"]["web"]["ready"] = json!([{"tcp": "a:1"}]);
-        assert_eq!(Changes::between(Some(&one), &applied(&probed, 80)), Changes::default());
+        assert_eq!(between(&one, &applied(&probed, 80)), Changes::default());
         let mut without = plan();
         without["services"].as_object_mut().unwrap().remove("other");
-        assert_eq!(Changes::between(Some(&one), &applied(&without, 80)).removed, ["other".to_owned()].into());
+        assert_eq!(between(&one, &applied(&without, 80)).removed, ["other".to_owned()].into());
     }
 
     #[test]
@@ -418,7 +456,7 @@ mod tests {
         let mut follows = plan();
         follows["services"]["web"] =
             json!({"command": ["x", "${file:conf}"], "files": [], "follows": ["file:conf"]});
-        let changes = Changes::between(Some(&applied(&follows, 80)), &applied(&follows, 81));
+        let changes = between(&applied(&follows, 80), &applied(&follows, 81));
         assert_eq!(changes, Changes::default());
     }
 

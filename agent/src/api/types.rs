@@ -237,6 +237,10 @@ pub(crate) struct UnitPreview {
     pub effect: String,
     /// Services that would start.
     pub start: Vec<String>,
+    /// Services of a new generation that would start beside the present one, which goes on until nobody needs it.
+    pub beside: Vec<String>,
+    /// Services of an earlier generation that runs still, and would be the newest again.
+    pub thaw: Vec<String>,
     /// Services that would be restarted.
     pub restart: Vec<String>,
     /// Services that would stop.
@@ -518,6 +522,9 @@ pub(crate) struct UnitDoc {
     pub release: BTreeMap<String, u64>,
     /// Services by name: state, reason, pid, restarts, unenforced limits.
     pub services: BTreeMap<String, Value>,
+    /// Earlier generations that still run, oldest first: number, key, release, services with what they are busy with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub generations: Vec<Value>,
     /// Tasks by name.
     pub tasks: BTreeMap<String, Value>,
     /// Trees by name: digest.

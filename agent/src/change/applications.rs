@@ -56,6 +56,7 @@ pub(super) fn deploy(
         now_at: None,
         change: draft.number(),
         rollout: None,
+        ended: BTreeMap::new(),
     };
     let release = Release {
         n: 1,

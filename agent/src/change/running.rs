@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 use stoker_model::charm::{self, ParamType};
+use stoker_model::generation::named;
 use stoker_model::ids::UnitId;
 use stoker_model::keys::Key;
 use stoker_model::record::{Action, ActionState, Unit};
@@ -52,6 +53,7 @@ pub(super) fn run(
             completed: None,
             timeout,
             change: draft.number(),
+            generation: None,
         };
         draft.put(Key::Action(n), &record)?;
         draft.concerns(&id.app);
@@ -126,7 +128,10 @@ fn target(draft: &Draft, text: &str, verb: &str) -> Result<(Unit, Option<String>
 
 fn known_service(draft: &Draft, unit: &Unit, name: &str, verb: &str) -> Result<bool, Problem> {
     let report = draft.snapshot.reports.get(&unit.id);
-    let services: Vec<String> = report.map(|r| r.services.keys().cloned().collect()).unwrap_or_default();
+    let mut services: Vec<String> = report.map(|r| r.services.keys().cloned().collect()).unwrap_or_default();
+    for generation in report.iter().flat_map(|report| &report.generations) {
+        services.extend(generation.services.keys().map(|name| named(name, generation.n)));
+    }
     if services.iter().any(|service| service == name) {
         return Ok(true);
     }

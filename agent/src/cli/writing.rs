@@ -177,9 +177,14 @@ fn render_unit(unit: &UnitPreview, line: &mut impl FnMut(String)) {
     };
     let status = if unit.status.is_empty() { String::new() } else { format!("  ({})", unit.status) };
     line(format!("{sign} {}{status}", unit.unit));
-    for (head, names) in
-        [("start", &unit.start), ("restart", &unit.restart), ("stop", &unit.stop), ("run", &unit.tasks)]
-    {
+    for (head, names) in [
+        ("start", &unit.start),
+        ("starts a generation beside:", &unit.beside),
+        ("goes back to a generation that runs:", &unit.thaw),
+        ("restart", &unit.restart),
+        ("stop", &unit.stop),
+        ("run", &unit.tasks),
+    ] {
         if !names.is_empty() {
             line(format!("    {head} {}", names.join(", ")));
         }
@@ -260,6 +265,7 @@ mod tests {
             units: vec![UnitPreview {
                 unit: "web/0".into(),
                 effect: "change".into(),
+                beside: vec!["worker".into()],
                 restart: vec!["server".into()],
                 tasks: vec!["check".into()],
                 differences: vec![
@@ -277,7 +283,7 @@ mod tests {
         };
         assert_eq!(
             render(&preview),
-            "~ web/0  (waiting: server)\n    restart server\n    run check\n    + /ports/a = 80\n    \
+            "~ web/0  (waiting: server)\n    starts a generation beside: worker\n    restart server\n    run check\n    + /ports/a = 80\n    \
              ~ /files/x/text: a\\u{1b}[m -> b\n1 service stopped or restarted while running, 2.00 KiB to write\n\
              busy: web/0/server: sessions: s1\ncannot go back: layout 1 → 2\nto apply exactly this: --if abc\n"
         );

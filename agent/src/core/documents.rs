@@ -185,8 +185,11 @@ impl Core {
         let unit = find_unit_or_leader(&snapshot, text, "show")?.clone();
         let report = snapshot.reports.get(&unit.id).map(AsRef::as_ref).cloned().unwrap_or_default();
         let mut services = BTreeMap::new();
+        let local = self.local(&unit.id)?;
+        let applied = local.as_ref().and_then(|local| local.applied.as_ref());
         for (name, service) in &report.services {
-            let full = crate::unit::service_name(&unit.id, name);
+            let run = applied.map_or_else(|| name.clone(), |applied| applied.run_name(name));
+            let full = crate::unit::service_name(&unit.id, &run);
             let observed = self.supervisor.observe(&full).await.ok();
             services.insert(
                 name.clone(),
@@ -200,7 +203,7 @@ impl Core {
             );
         }
         // Results stay by key for going back: shown are those of the newest plan's keys alone.
-        let newest = self.local(&unit.id)?.and_then(|local| local.candidate.or(local.applied));
+        let newest = local.and_then(|local| local.candidate.or(local.applied));
         let tasks = newest.iter().flat_map(|newest| {
             newest.tasks.iter().map(|(name, key)| {
                 let once = newest.plan.tasks.get(name).and_then(|task| task.once.as_deref());
@@ -222,6 +225,7 @@ impl Core {
                 "code": report.status.code, "fix": report.status.fix, "since": rfc3339(report.since)}),
             release: [("applied".to_owned(), report.release), ("wanted".to_owned(), unit.release)].into(),
             services,
+            generations: report.generations.iter().filter_map(|of| serde_json::to_value(of).ok()).collect(),
             tasks: tasks.collect(),
             trees: report.trees.iter().map(|(name, digest)| (name.clone(), digest.to_string())).collect(),
             verdicts: report.verdicts.iter().filter_map(|v| serde_json::to_value(v).ok()).collect(),

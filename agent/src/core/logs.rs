@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use stoker_host::services::Output;
+use stoker_model::generation::split;
 
 use super::Core;
 use super::lookup::{find_app, find_unit_or_leader};
@@ -41,7 +42,8 @@ impl Core {
                 _ => short.to_owned(),
             };
             names.push(shown.clone());
-            if service.is_none_or(|wanted| wanted == shown) {
+            // Without its generation a name means all of them.
+            if service.is_none_or(|wanted| wanted == shown || wanted == split(&shown).0) {
                 logs.push((format!("{id}/{shown}"), self.supervisor.output(&observed.name)));
             }
         }

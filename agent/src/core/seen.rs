@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
+use stoker_model::generation::Standing;
 use stoker_model::ids::UnitId;
 use tokio::sync::watch;
 
@@ -18,6 +19,8 @@ pub(crate) struct Outcome {
     pub pending: Vec<String>,
     /// A move that waits for busy services.
     pub deferred: Option<String>,
+    /// How it stands with its generations; `None` where the pass did not come to that.
+    pub standing: Option<Standing>,
 }
 
 /// The table.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 use stoker_model::ids::UnitId;
-use stoker_model::observation::Life;
+use stoker_model::observation::{Generation, Life};
 use stoker_model::record::{App, Relation, Unit};
 use stoker_model::snapshot::Snapshot;
 use stoker_model::status::{State, Status};
@@ -75,6 +75,10 @@ fn unit(snapshot: &Snapshot, unit: &Unit, leader: bool) -> Value {
     });
     if leader {
         out["leader"] = json!(true);
+    }
+    if !report.generations.is_empty() {
+        let one = |of: &Generation| json!({"n": of.n, "key": of.key, "release": of.release, "draining": of.draining});
+        out["generations"] = report.generations.iter().map(one).collect();
     }
     if let Some(deferred) = report.deferred {
         out["deferred"] = json!(deferred);

@@ -43,11 +43,12 @@ impl Worker {
 
     async fn begin_action(&mut self, view: &View, action: Action) -> Result<(), Trouble> {
         match self.plan_action(view, &action).await {
-            Ok(spec) => {
+            Ok((spec, generation)) => {
                 hit("agent.action.ready");
                 let running = Action {
                     state: ActionState::Running,
                     started: Some(crate::core::now()),
+                    generation,
                     ..action.clone()
                 };
                 self.put_action(&running).await?;
@@ -62,12 +63,12 @@ impl Worker {
         }
     }
 
-    /// Runs the charm for the action and readies its task.
+    /// Runs the charm for the action and readies its task; with the key of the generation that it is of.
     async fn plan_action(
         &mut self,
         view: &View,
         action: &Action,
-    ) -> Result<stoker_host::services::ServiceSpec, Trouble> {
+    ) -> Result<(stoker_host::services::ServiceSpec, Option<String>), Trouble> {
         let gone = || Trouble::error("ST0340", "the unit has no release");
         let release = view.snapshot.release_of(&view.unit).cloned().ok_or_else(gone)?;
         let mut observation = self.observe(view).ok_or_else(gone)?;
@@ -103,7 +104,9 @@ impl Worker {
             .map_err(|e| Trouble::from_error("ST0333", &e))?;
         self.render(&applied)?;
         let short = format!("a.{}", action.id);
-        self.task_spec(&applied, &short, &action.id.to_string(), &task, Duration::from_millis(action.timeout))
+        let timeout = Duration::from_millis(action.timeout);
+        let spec = self.task_spec(&applied, &short, &action.id.to_string(), &task, timeout)?;
+        Ok((spec, applied.bindings.generation.map(|generation| generation.key)))
     }
 
     async fn follow_action(&mut self, action: Action) -> Result<(), Trouble> {

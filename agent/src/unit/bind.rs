@@ -8,9 +8,10 @@ use std::sync::Arc;
 use stoker_host::builds::{Derive, Take};
 use stoker_host::fs::failpoint::hit;
 use stoker_host::{ports, users};
+use stoker_model::generation::{Numbered, folders as made_under, named};
 use stoker_model::ids::{Digest, UnitId};
 use stoker_model::local::Folder;
-use stoker_model::plan::{Dir, Plan, Tree};
+use stoker_model::plan::{Dir, Plan, Port, Tree};
 use stoker_model::resolve::{Bindings, resolve};
 
 use super::pass::View;
@@ -34,6 +35,11 @@ pub(super) fn place(core: &Core, unit: &UnitId, name: &str, dir: &Dir) -> PathBu
 /// Where rendered files go.
 pub(super) fn files_root(core: &Core, unit: &UnitId) -> PathBuf {
     core.unit_folder(unit).join("files")
+}
+
+/// The name that a plan's port is remembered under.
+pub(super) fn port_name(name: &str, port: &Port, generation: Option<u64>) -> String {
+    generation.filter(|_| port.generation).map_or_else(|| name.to_owned(), |n| named(name, n))
 }
 
 /// What a plan's tree is derived by.
@@ -79,21 +85,26 @@ impl Worker {
         for (name, tree) in &plan.trees {
             trees.insert(name.clone(), self.bind_tree(name, tree).await?);
         }
-        self.bind_ports(plan)?;
+        let generation = self.bind_generation(plan)?;
+        let n = generation.as_ref().map(|generation| generation.n);
+        self.bind_ports(plan, n)?;
         if folders {
-            self.bind_folders(view, plan).await?;
+            self.bind_folders(view, plan, n).await?;
         }
-        let dirs = plan
-            .dirs
-            .iter()
-            .map(|(name, dir)| (name.clone(), place(&self.core, &self.id, name, dir).display().to_string()));
+        let dirs = plan.dirs.iter().zip(made_under(plan, n)).map(|((name, dir), made)| {
+            (name.clone(), place(&self.core, &self.id, &made, dir).display().to_string())
+        });
+        let port = |(name, port): (&String, &Port)| {
+            Some((name.clone(), *self.local.ports.get(&port_name(name, port, n))?))
+        };
         Ok(Bindings {
             trees,
-            ports: plan.ports.keys().filter_map(|n| Some((n.clone(), *self.local.ports.get(n)?))).collect(),
+            ports: plan.ports.iter().filter_map(port).collect(),
             dirs: dirs.collect(),
             secrets,
             addresses: self.core.host().addresses.clone(),
             files: BTreeMap::new(),
+            generation,
         })
     }
 
@@ -128,10 +139,23 @@ impl Worker {
         Ok(bound)
     }
 
-    fn bind_ports(&mut self, plan: &Plan) -> Result<(), Trouble> {
+    /// The generation that a plan's key stands for on this host; a new one's number is written down before anything
+    /// carries it.
+    fn bind_generation(&mut self, plan: &Plan) -> Result<Option<Numbered>, Trouble> {
+        let Some(generation) = &plan.generation else { return Ok(None) };
+        let (n, new) = self.local.number(&generation.key);
+        if new {
+            self.save()?;
+            hit("agent.generation.numbered");
+        }
+        Ok(Some(Numbered { n, key: generation.key.clone() }))
+    }
+
+    fn bind_ports(&mut self, plan: &Plan, generation: Option<u64>) -> Result<(), Trouble> {
         let address = self.core.address();
         let mut changed = false;
         for (name, port) in &plan.ports {
+            let name = &port_name(name, port, generation);
             // Remembered, never moved in silence; only a range that must grow is allotted anew.
             if self.local.ports.get(name).is_some_and(|(_, count)| *count >= port.count) {
                 continue;
@@ -160,7 +184,12 @@ impl Worker {
         if changed { self.save() } else { Ok(()) }
     }
 
-    async fn bind_folders(&mut self, view: &View, plan: &Plan) -> Result<(), Trouble> {
+    async fn bind_folders(
+        &mut self,
+        view: &View,
+        plan: &Plan,
+        generation: Option<u64>,
+    ) -> Result<(), Trouble> {
         self.take_back_data(view)?;
         let wrong = |path: &Path, error: &std::io::Error| {
             Trouble::error("ST0336", format!("cannot make the folder `{}`: {error}", path.display()))
@@ -169,7 +198,8 @@ impl Worker {
         for folder in [base.clone(), base.join("data"), base.join("scratch"), base.join("files")] {
             stoker_host::fs::make_folder(&folder, 0o755, None).map_err(|e| wrong(&folder, &e))?;
         }
-        for (name, dir) in &plan.dirs {
+        for (name, dir) in made_under(plan, generation).zip(plan.dirs.values()) {
+            let name = &name;
             let path = place(&self.core, &self.id, name, dir);
             let mode = dir.mode.as_deref().and_then(|m| u32::from_str_radix(m, 8).ok()).unwrap_or(0o750);
             let owner = self.account(dir.user.as_deref()).await?;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use stoker_host::fs::failpoint::hit;
 use stoker_host::services::{Limits, OneShot, Phase, Restart, RestartOn, ServiceSpec, Stop};
 use stoker_model::observation::{ServiceState, TaskState};
+use stoker_model::observe::services_of;
 use stoker_model::plan::{Service, Task};
 use stoker_model::resolve::Applied;
 use stoker_model::size;
@@ -28,29 +29,51 @@ impl Worker {
         if self.local.op.is_some() {
             return Ok(None);
         }
-        let states = self.services.observed();
+        let mut again = self.start_services_of(view, &applied, true).await?;
+        for frozen in self.local.generations.clone() {
+            let wait = self.start_services_of(view, &frozen.applied, false).await?;
+            again = [again, wait].into_iter().flatten().min();
+        }
+        Ok(again)
+    }
+
+    /// Those of one applied plan. What is of a frozen generation (not `newest`) is only kept: what never ran there is
+    /// not begun, and `restart UNIT` does not mean it.
+    async fn start_services_of(
+        &mut self,
+        view: &View,
+        applied: &Applied,
+        newest: bool,
+    ) -> Result<Option<Duration>, Trouble> {
+        let states = services_of(applied, &self.services.observed());
         let tasks = self.task_states(view);
         let mut again = None;
         for (name, service) in &applied.plan.services {
-            let full = service_name(&self.id, name);
-            let Some(observed) = self.services.get(name).cloned() else { continue };
-            let halted = view.unit.stopped.iter().any(|s| s == name || s == "*");
+            let run = applied.run_name(name);
+            let full = service_name(&self.id, &run);
+            let Some(observed) = self.services.get(&run).cloned() else { continue };
+            let halted =
+                view.unit.stopped.iter().any(|s| *s == run || s == "*" || (newest && s == name));
             let runs = matches!(observed.phase, Phase::Starting | Phase::Running | Phase::Backoff);
-            let asked =
-                view.unit.restart.get(name).or_else(|| view.unit.restart.get("*")).copied().unwrap_or(0);
+            let named = if newest { name } else { &run };
+            let all = view.unit.restart.get("*").filter(|_| newest);
+            let asked = view.unit.restart.get(named).or(all).copied().unwrap_or(0);
             if halted {
                 if runs {
                     self.core.supervisor.stop(&full).await?;
                     hit("agent.service.halted");
-                    self.services.forget(name);
+                    self.services.forget(&run);
                 }
                 continue;
             }
-            let anew = asked > self.local.restarted.get(name).copied().unwrap_or(0);
+            if !newest && observed.phase == Phase::Absent {
+                continue;
+            }
+            let anew = asked > self.local.restarted.get(named).copied().unwrap_or(0);
             if anew {
                 self.core.supervisor.stop(&full).await?;
                 hit("agent.service.restart-stopped");
-                self.local.restarted.insert(name.clone(), asked);
+                self.local.restarted.insert(named.clone(), asked);
                 self.save()?;
                 hit("agent.service.restart-noted");
             } else if runs && !observed.lost {
@@ -67,17 +90,17 @@ impl Worker {
             if observed.phase == Phase::Absent && !service.needs.iter().all(ready) {
                 continue;
             }
-            if let Err(trouble) = self.check_ports(&applied, service) {
+            if let Err(trouble) = self.check_ports(applied, service) {
                 self.trouble = Some(trouble);
                 again = Some(SOON);
                 continue;
             }
-            let spec = self.service_spec(&applied, name, service)?;
+            let spec = self.service_spec(applied, name, service)?;
             hit("agent.service.starting");
             self.core.supervisor.start(&spec).await?;
             hit("agent.service.started");
-            self.services.forget(name);
-            self.services.refresh(Some(&applied)).await?;
+            self.services.forget(&run);
+            self.services.refresh(&self.local).await?;
         }
         Ok(again)
     }
@@ -104,7 +127,7 @@ impl Worker {
     fn service_spec(&self, applied: &Applied, name: &str, service: &Service) -> Result<ServiceSpec, Trouble> {
         let digest = applied.services.get(name).map(ToString::to_string).unwrap_or_default();
         let mut spec =
-            ServiceSpec::new(service_name(&self.id, name), digest, words(applied, &service.command));
+            ServiceSpec::new(service_name(&self.id, &applied.run_name(name)), digest, words(applied, &service.command));
         self.surroundings(&mut spec, applied, &service.env, service.user.as_deref(), &service.dirs)?;
         spec.stop = Stop { signal: service.stop.signal.clone(), grace: duration(&service.stop.grace, 60) };
         if !service.success.is_empty() {

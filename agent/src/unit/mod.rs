@@ -4,6 +4,7 @@
 mod actions;
 mod bind;
 mod busy;
+mod generations;
 mod launch;
 mod moves;
 mod pass;

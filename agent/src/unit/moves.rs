@@ -4,9 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use stoker_host::fs::failpoint::hit;
+use stoker_model::generation::{folders, named};
 use stoker_model::keys::Key;
 use stoker_model::local::{MoveStep, Op};
-use stoker_model::observe::task_result;
+use stoker_model::observe::{generations, services_of, task_result};
 use stoker_model::plan::Plan;
 use stoker_model::record::{Secret, TaskResult, UnitReport};
 use stoker_model::report::{bags, shown_status};
@@ -47,10 +48,7 @@ impl Worker {
             Some(Op::Move { to, stop, step }) => {
                 if step == MoveStep::Stopping {
                     for name in &stop {
-                        self.drain(name).await?;
-                        self.core.supervisor.stop(&service_name(&self.id, name)).await?;
-                        self.core.supervisor.forget(&service_name(&self.id, name)).await?;
-                        self.services.forget(name);
+                        self.stop_one(name).await?;
                         hit("agent.move.stopped-one");
                     }
                     self.local.op = Some(Op::Move { to: to.clone(), stop, step: MoveStep::Stopped });
@@ -59,6 +57,7 @@ impl Worker {
                 }
                 self.commit_move(view, *to).await
             }
+            Some(Op::End(n)) => self.go_on_ending(n).await,
             Some(Op::Remove(_)) => self.go_on_removing(view).await,
             None => Ok(()),
         }
@@ -71,7 +70,7 @@ impl Worker {
         // Before the plan counts as applied: after that nobody would come back to it.
         self.scale(&to.plan).await?;
         hit("agent.move.scaled");
-        self.local.applied = Some(to);
+        self.local.become_applied(to, self.core.snapshot().revision);
         self.local.op = None;
         self.save()?;
         hit("agent.move.committed");
@@ -82,19 +81,30 @@ impl Worker {
         Ok(())
     }
 
+    /// Stops a living service, by the name that it runs under, confirmed.
+    pub(super) async fn stop_one(&mut self, run: &str) -> Result<(), Trouble> {
+        self.drain(run).await?;
+        self.core.supervisor.stop(&service_name(&self.id, run)).await?;
+        self.core.supervisor.forget(&service_name(&self.id, run)).await?;
+        self.services.forget(run);
+        Ok(())
+    }
+
     /// Runs the drain task of a service that is about to stop, to its end or its deadline; one that fails does not
     /// keep the service from being stopped.
-    async fn drain(&mut self, name: &str) -> Result<(), Trouble> {
-        let Some(applied) = self.local.applied.clone() else { return Ok(()) };
+    async fn drain(&mut self, run: &str) -> Result<(), Trouble> {
+        let Some((applied, name)) = self.local.owner(run) else { return Ok(()) };
+        let (applied, frozen) = (applied.clone(), self.local.applied.as_ref() != Some(applied));
         let Some(task) = applied.plan.services.get(name).and_then(|service| service.stop.drain.clone())
         else {
             return Ok(());
         };
-        let (Some(spec), true) = (applied.plan.tasks.get(&task), self.services.running().contains(name))
+        let (Some(spec), true) = (applied.plan.tasks.get(&task), self.services.running().contains(run))
         else {
             return Ok(());
         };
-        let short = format!("t.{task}");
+        // A frozen generation's is none of the newest plan's tasks.
+        let short = format!("t.{}", if frozen { applied_task(&applied, &task) } else { task.clone() });
         let key = applied.tasks.get(&task).cloned().unwrap_or_default();
         let spec = self.task_spec(&applied, &short, &key, spec, super::launch::task_timeout())?;
         let limit = spec.oneshot.map_or(super::launch::task_timeout(), |oneshot| oneshot.timeout);
@@ -105,6 +115,9 @@ impl Worker {
             && !self.core.supervisor.observe(&spec.name).await?.phase.is_final()
         {
             tokio::time::sleep(DRAIN_LOOK).await;
+        }
+        if frozen {
+            self.core.supervisor.forget(&spec.name).await?;
         }
         Ok(())
     }
@@ -186,7 +199,8 @@ impl Worker {
     /// Tells the store how the unit is, where that differs from what it has.
     pub(super) async fn report(&mut self, view: &View) -> Result<(), Trouble> {
         let snapshot = self.core.snapshot();
-        let services = self.services.observed();
+        let all = self.services.observed();
+        let services = self.local.applied.as_ref().map(|a| services_of(a, &all)).unwrap_or_default();
         let tasks = self.task_results(view);
         let mut status = match (&self.local.plan, &self.local.failure) {
             (Some(plan), _) => shown_status(plan, &services, &view.unit.stopped, &tasks),
@@ -194,6 +208,10 @@ impl Worker {
         };
         if let Some(trouble) = &self.trouble {
             status = if trouble.status.state >= status.state { trouble.status.clone() } else { status };
+        }
+        if let Some(words) = self.drains_in_words().filter(|_| status.state == State::Active) {
+            let joint = if status.message.is_empty() { "" } else { "; " };
+            status.message = format!("{}{joint}{words}", status.message);
         }
         status.fix = status.fix.replace("UNIT", &self.id.to_string());
         let before = snapshot.reports.get(&self.id);
@@ -215,6 +233,8 @@ impl Worker {
                 .map(|a| a.bindings.trees.iter().map(|(n, (d, _))| (n.clone(), d.clone())).collect())
                 .unwrap_or_default(),
             deferred: self.busy.as_ref().filter(|busy| !busy.is_empty()).map(|busy| busy.join(", ")),
+            generation: applied.and_then(|a| a.bindings.generation.as_ref()).map(|generation| generation.n),
+            generations: generations(&self.local, &all),
             status,
         };
         if before.map(AsRef::as_ref) == Some(&report) {
@@ -250,14 +270,23 @@ impl Worker {
         newest.tasks.iter().filter_map(result).collect()
     }
 
-    /// Scratch folders that the applied plan no longer has are removed; data never is by absence.
+    /// Scratch folders that no living plan has any more are removed, with what else was of ended generations; data
+    /// never is by absence.
     pub(super) fn drop_folders(&mut self) -> Result<(), Trouble> {
-        let Some(applied) = &self.local.applied else { return Ok(()) };
+        if self.local.applied.is_none() {
+            return Ok(());
+        }
+        let pruned = self.local.prune();
+        let of = |applied: &Applied| {
+            let n = applied.bindings.generation.as_ref().map(|generation| generation.n);
+            folders(&applied.plan, n).collect::<Vec<_>>()
+        };
+        let lives: BTreeSet<String> = self.local.living().flat_map(of).collect();
         let gone: Vec<String> = self
             .local
             .dirs
             .iter()
-            .filter(|(name, folder)| !folder.keep && !applied.plan.dirs.contains_key(*name))
+            .filter(|(name, folder)| !folder.keep && !lives.contains(*name))
             .map(|(name, _)| name.clone())
             .collect();
         for name in &gone {
@@ -266,8 +295,16 @@ impl Worker {
                     .map_err(|e| Trouble::error("ST0336", format!("cannot remove `{}`: {e}", folder.path)))?;
             }
         }
-        if gone.is_empty() { Ok(()) } else { self.save() }
+        if pruned {
+            self.core.set_ports(&self.id, Some(self.local.ports.clone()));
+        }
+        if gone.is_empty() && !pruned { Ok(()) } else { self.save() }
     }
+}
+
+/// The name of a frozen generation's task.
+fn applied_task(applied: &Applied, task: &str) -> String {
+    applied.bindings.generation.as_ref().map_or_else(|| task.to_owned(), |of| named(task, of.n))
 }
 
 mod erased {

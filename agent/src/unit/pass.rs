@@ -14,11 +14,13 @@ use stoker_model::next::{MAX_ECHOES, Next, Seen, next_operation};
 use stoker_model::observation::{Observation, TaskState};
 use stoker_model::observe::{Here, missing_resources, observe, task_result};
 use stoker_model::plan::Plan;
+use stoker_model::probe::is_busy;
 use stoker_model::record::{TaskResult, Unit};
 use stoker_model::resolve::Applied;
 use stoker_model::snapshot::Snapshot;
 use stoker_model::status::{State, Status};
 
+use super::busy::ask_busy;
 use super::trouble::{SOON, Trouble};
 use super::worker::{Pass, Worker};
 use crate::core::{Core, Outcome};
@@ -77,12 +79,19 @@ impl Worker {
                             .as_ref()
                             .filter(|busy| !busy.is_empty())
                             .map(|busy| busy.join(", ")),
+                        standing: Some(self.standing()),
                     };
                     self.core.seen.note(&self.id, outcome);
                     // What was said is forgotten, so that the next pass asks anew.
-                    self.busy = None;
+                    (self.busy, self.asked) = (None, false);
+                    if let Err(trouble) = self.decide_ends().await {
+                        tracing::warn!(unit = %self.id, "{}", trouble.status.message);
+                    }
                 }
-                pass
+                match pass {
+                    Pass::Wait(wait) => Pass::Wait([wait, self.drain_wait(&view)].into_iter().flatten().min()),
+                    other => other,
+                }
             }
             Err(trouble) => {
                 let retry = trouble.retry;
@@ -124,11 +133,13 @@ impl Worker {
                 self.sweep_files()?;
             }
             hit("agent.worker.adopted");
-            self.services.refresh(self.local.applied.as_ref()).await?;
+            self.services.refresh(&self.local).await?;
             self.services.first_answers(FIRST_LOOK).await;
             self.adopted = true;
         }
-        self.services.refresh(self.local.applied.as_ref()).await?;
+        self.services.refresh(&self.local).await?;
+        self.note_draining()?;
+        self.ask_draining(view).await;
         self.harvest_tasks(view).await?;
         self.drive_actions(view).await?;
 
@@ -208,6 +219,12 @@ impl Worker {
                 self.busy = Some(self.ask_busy(view, &services).await);
                 Ok(Pass::Again)
             }
+            Next::AskFrozen(services) => {
+                let answers = ask_busy(&self.core, &self.local, &services).await;
+                self.services.busy.extend(answers);
+                self.asked = true;
+                Ok(Pass::Again)
+            }
             Next::Defer(busy) => {
                 let release = self.local.applied.as_ref().map_or(0, |applied| applied.release);
                 let app = &self.id.app;
@@ -224,15 +241,37 @@ impl Worker {
             }
             Next::Move(stop) => {
                 self.trouble = None;
-                self.busy = None;
+                (self.busy, self.asked) = (None, false);
                 self.begin_move(view, stop).await?;
-                self.services.refresh(self.local.applied.as_ref()).await?;
+                self.services.refresh(&self.local).await?;
                 self.keep_running(view).await?;
                 Ok(Pass::Again)
+            }
+            Next::End(n) => {
+                self.begin_end(view, n).await?;
+                Ok(Pass::Again)
+            }
+            Next::Full => {
+                let app = &self.id.app;
+                let releases: Vec<String> =
+                    self.local.generations.iter().map(|frozen| frozen.applied.release.to_string()).collect();
+                let message = format!(
+                    "releases {} drain; moves when one of them has ended, or stoker rollout {app} now",
+                    releases.join(" and ")
+                );
+                let status = Status::new(State::Waiting, message.clone()).fix(format!("stoker rollout {app} now"));
+                self.trouble = Some(Trouble { status, retry: None });
+                // What drains idle ends by itself soon.
+                let busy = self.services.busy.values().flat_map(BTreeMap::values).any(is_busy);
+                self.busy = busy.then(|| vec![message]);
+                self.keep_running(view).await?;
+                self.report(view).await?;
+                Ok(Pass::Wait(Some(self.patience(view))))
             }
             Next::Keep => {
                 self.trouble = None;
                 self.busy = None;
+                self.forget_answers();
                 self.use_up_now(view)?;
                 let wait = self.keep_running(view).await?;
                 self.report(view).await?;
@@ -262,6 +301,9 @@ impl Worker {
             tasks: &tasks,
             now: self.may_disturb(view),
             busy: self.busy.as_deref(),
+            asked: self.asked,
+            idle: self.idle(),
+            ends: self.ended(&view.snapshot),
         };
         next_operation(&self.local, seen)
     }
@@ -311,7 +353,7 @@ impl Worker {
     /// Nothing is left to move: a `now` that was said is used up, so that it disturbs no later move.
     fn use_up_now(&mut self, view: &View) -> Result<(), Trouble> {
         let said = view.snapshot.apps.get(&self.id.app).map_or(0, |app| app.now);
-        if said > self.local.now_seen {
+        if said > self.local.now_seen && self.local.generations.is_empty() {
             self.local.now_seen = said;
             self.save()?;
         }
@@ -421,7 +463,9 @@ impl Worker {
 
     /// What will go on by itself.
     fn pending(&self, view: &View) -> Vec<String> {
-        let mut pending = self.services.pending(&view.unit.stopped);
+        let applied = self.local.applied.as_ref();
+        let mut pending =
+            applied.map(|applied| self.services.pending(applied, &view.unit.stopped)).unwrap_or_default();
         if let Some(newest) = &self.local.applied {
             for (name, state) in self.task_states(view) {
                 let endless = newest.plan.tasks.get(&name).is_some_and(|task| task.every.is_some());
@@ -429,6 +473,10 @@ impl Worker {
                     pending.push(format!("task {name}"));
                 }
             }
+        }
+        let full = self.local.candidate.as_ref().is_some_and(|candidate| self.local.full(candidate));
+        if full && self.busy.is_none() {
+            pending.push("earlier generations end".into());
         }
         if matches!(self.local.op, Some(Op::Move { .. })) {
             pending.push("moving".into());

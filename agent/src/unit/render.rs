@@ -65,12 +65,13 @@ impl Worker {
         Ok(())
     }
 
-    /// Removes rendered files that neither what is applied nor the candidate names.
+    /// Removes rendered files that neither what lives nor the candidate names.
     pub(super) fn sweep_files(&self) -> Result<(), Trouble> {
         let root = files_root(&self.core, &self.id);
-        let kept: BTreeSet<PathBuf> = [&self.local.applied, &self.local.candidate]
-            .into_iter()
-            .flatten()
+        let kept: BTreeSet<PathBuf> = self
+            .local
+            .living()
+            .chain(&self.local.candidate)
             .flat_map(|applied| applied.groups.values())
             .filter_map(|group| Path::new(&group.path).parent().map(Path::to_owned))
             .collect();
@@ -91,9 +92,7 @@ impl Worker {
     /// Live files have a fixed place: what the plans no longer name there would be read for ever.
     fn sweep_live_files(&self, live: &Path) -> Result<(), Trouble> {
         let mut kept: BTreeSet<PathBuf> = BTreeSet::new();
-        for group in
-            [&self.local.applied, &self.local.candidate].into_iter().flatten().flat_map(|a| a.groups.values())
-        {
+        for group in self.local.living().chain(&self.local.candidate).flat_map(|a| a.groups.values()) {
             for within in group.files.keys().filter(|_| group.live) {
                 let base = Path::new(&group.path);
                 let file = if within.is_empty() { base.to_owned() } else { base.join(within) };

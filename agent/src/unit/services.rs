@@ -8,7 +8,9 @@ use std::time::Duration;
 use stoker_host::services::probe::{ProbeContext, ask};
 use stoker_host::services::{Observed, Phase};
 use stoker_model::ids::UnitId;
+use stoker_model::local::Local;
 use stoker_model::observation::{Service, ServiceState};
+use stoker_model::observe::services_of;
 use stoker_model::probe::Probe;
 use stoker_model::resolve::Applied;
 use tokio::sync::Notify;
@@ -66,17 +68,19 @@ impl Services {
         Self { core, unit, wake, seen, probers, busy }
     }
 
-    /// Looks at every service of what is applied, and keeps a prober at each that runs.
-    pub(super) async fn refresh(&mut self, applied: Option<&Applied>) -> Result<(), Trouble> {
-        let names: BTreeSet<String> =
-            applied.map(|a| a.services.keys().cloned().collect()).unwrap_or_default();
+    /// Looks at every service of what is applied and of what is frozen, and keeps a prober at each that runs.
+    pub(super) async fn refresh(&mut self, local: &Local) -> Result<(), Trouble> {
+        let names: BTreeSet<String> = local.living().flat_map(|applied| applied.runs().into_keys()).collect();
         self.seen.retain(|name, _| names.contains(name));
         self.probers.retain(|name, _| names.contains(name));
-        let Some(applied) = applied else { return Ok(()) };
-        for name in names {
-            let observed = self.core.supervisor.observe(&service_name(&self.unit, &name)).await?;
-            self.probe(&name, &observed, applied);
-            self.seen.insert(name, observed);
+        self.busy.retain(|name, _| names.contains(name));
+        for applied in local.living() {
+            for name in applied.services.keys() {
+                let run = applied.run_name(name);
+                let observed = self.core.supervisor.observe(&service_name(&self.unit, &run)).await?;
+                self.probe(&run, name, &observed, applied);
+                self.seen.insert(run, observed);
+            }
         }
         Ok(())
     }
@@ -90,7 +94,7 @@ impl Services {
         }
     }
 
-    fn probe(&mut self, name: &str, observed: &Observed, applied: &Applied) {
+    fn probe(&mut self, name: &str, plain: &str, observed: &Observed, applied: &Applied) {
         if observed.phase != Phase::Running {
             // What was once ready stays known as such until the service is stopped on purpose.
             if observed.phase.is_final() {
@@ -98,7 +102,7 @@ impl Services {
             }
             return;
         }
-        let Some(service) = applied.plan.services.get(name) else { return };
+        let Some(service) = applied.plan.services.get(plain) else { return };
         let probes: Vec<Probe> = service.ready.iter().map(|probe| fill(probe, applied)).collect();
         let live: Vec<Probe> = service.live.iter().map(|probe| fill(probe, applied)).collect();
         let run = (observed.pid, observed.started_ms, observed.restarts);
@@ -141,7 +145,7 @@ impl Services {
         self.busy.remove(name);
     }
 
-    /// How each service is.
+    /// How each service is, by the name that it runs under.
     pub(super) fn observed(&self) -> BTreeMap<String, Service> {
         let each = |(name, observed): (&String, &Observed)| (name.clone(), self.state(name, observed));
         self.seen.iter().map(each).collect()
@@ -164,13 +168,13 @@ impl Services {
         Service { state, reason, busy }
     }
 
-    /// Services that are on their way.
-    pub(super) fn pending(&self, stopped: &[String]) -> Vec<String> {
+    /// Services of what is applied that are on their way.
+    pub(super) fn pending(&self, applied: &Applied, stopped: &[String]) -> Vec<String> {
         let waits = |(name, service): &(String, Service)| {
             let halted = stopped.iter().any(|s| s == name || s == "*");
             !halted && matches!(service.state, ServiceState::Starting | ServiceState::Stopped)
         };
-        self.observed()
+        services_of(applied, &self.observed())
             .into_iter()
             .filter(waits)
             .map(|(name, _)| format!("service {name} starting"))

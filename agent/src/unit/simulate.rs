@@ -5,17 +5,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 use stoker_model::digest::of_document;
+use stoker_model::generation::{Numbered, folders, named, split};
 use stoker_model::ids::{Digest, UnitId};
 use stoker_model::local::Local;
 use stoker_model::observation::{Life, Service, ServiceState, TaskState};
 use stoker_model::observe::{Here, missing_resources, observe, task_owner};
-use stoker_model::plan::{Plan, Task};
+use stoker_model::plan::{Plan, Port, Task};
 use stoker_model::record::{TaskResult, Unit};
 use stoker_model::report::bags;
 use stoker_model::resolve::{Applied, Bindings, Changes, resolve};
 use stoker_model::snapshot::Snapshot;
 
-use super::bind::{files_root, place, recipe};
+use super::bind::{files_root, place, port_name, recipe};
 use super::busy::{ask_busy, in_words};
 use crate::api::types::{Difference, Preview, UnitPreview};
 use crate::core::Core;
@@ -25,7 +26,7 @@ use crate::problem::{Problem, chain};
 const ROUNDS: usize = 24;
 
 struct Imagined {
-    before: Option<Applied>,
+    before: Local,
     local: Local,
     services: BTreeMap<String, Service>,
     gone: bool,
@@ -39,10 +40,10 @@ pub(crate) async fn simulate(core: &Core, wanted: &Snapshot) -> Result<Preview, 
     for id in snapshot.units.keys() {
         let mut local = core.local(id)?.unwrap_or_else(|| Local::new(id.clone()));
         let services = core.snapshot().reports.get(id).map(|r| r.services.clone()).unwrap_or_default();
-        let before = local.applied.clone();
+        let before = local.clone();
         // A move that waits is on its way already: what is previewed comes after it.
         if let Some(candidate) = local.candidate.clone().filter(|c| c.plan.hold.is_none()) {
-            local.applied = Some(candidate);
+            become_applied(&mut local, candidate);
         }
         units.insert(id.clone(), Imagined { before, local, services, gone: false });
     }
@@ -120,15 +121,22 @@ async fn step(
     imagine_tasks(snapshot, &unit.id, &candidate);
     publish(core, snapshot, unit, &plan, &candidate.bindings);
     if plan.hold.is_none() {
-        let ready =
-            |name: &String| (name.clone(), Service { state: ServiceState::Ready, ..Service::default() });
-        imagined.services = candidate.services.keys().map(ready).collect();
-        imagined.local.applied = Some(candidate.clone());
+        let ready = |name| (name, Service { state: ServiceState::Ready, ..Service::default() });
+        imagined.services.extend(candidate.runs().into_keys().map(ready));
+        become_applied(&mut imagined.local, candidate.clone());
     }
     imagined.local.candidate = Some(candidate);
     imagined.local.plan = Some(plan);
     imagined.local.answered = Some(digest);
     Ok(true)
+}
+
+/// The plan is applied, and what it starts is ready at once: what is older drains.
+fn become_applied(local: &mut Local, to: Applied) {
+    local.become_applied(to, 0);
+    for frozen in &mut local.generations {
+        frozen.draining.get_or_insert(0);
+    }
 }
 
 /// Bindings without touching anything: ports as preferred, trees by what they would be named after.
@@ -153,17 +161,25 @@ fn bind(
         trees.insert(name.clone(), (digest, path));
     }
     let taken = core.ports_of_others(unit);
+    let generation =
+        plan.generation.as_ref().map(|of| Numbered { n: local.number(&of.key).0, key: of.key.clone() });
+    let n = generation.as_ref().map(|generation| generation.n);
     for (name, port) in &plan.ports {
+        let name = &port_name(name, port, n);
         let known = local.ports.get(name).is_some_and(|(_, count)| *count >= port.count);
         if !known {
-            let first = (port.prefer..=u16::MAX).find(|p| !taken.contains(p)).unwrap_or(port.prefer);
+            let ours = |p: &u16| local.ports.values().any(|(first, count)| (*first..=first.saturating_add(count - 1)).contains(p));
+            let free = |p: &u16| !taken.contains(p) && !ours(p);
+            let first = (port.prefer..=u16::MAX).find(free).unwrap_or(port.prefer);
             local.ports.insert(name.clone(), (first, port.count));
         }
     }
     let dirs = plan
         .dirs
         .iter()
-        .map(|(name, dir)| (name.clone(), place(core, unit, name, dir).display().to_string()));
+        .zip(folders(plan, n))
+        .map(|((name, dir), made)| (name.clone(), place(core, unit, &made, dir).display().to_string()));
+    let port = |(name, port): (&String, &Port)| Some((name.clone(), *local.ports.get(&port_name(name, port, n))?));
     let secret = |(name, wanted): (&String, &stoker_model::plan::Secret)| {
         let own = || {
             let mine = snapshot.secrets.values().find(|s| s.app == unit.app && s.name == *name);
@@ -174,11 +190,12 @@ fn bind(
     };
     Bindings {
         trees,
-        ports: plan.ports.keys().filter_map(|n| Some((n.clone(), *local.ports.get(n)?))).collect(),
+        ports: plan.ports.iter().filter_map(port).collect(),
         dirs: dirs.collect(),
         secrets: plan.secrets.iter().map(secret).collect(),
         addresses: core.host().addresses.clone(),
         files: BTreeMap::new(),
+        generation,
     }
 }
 
@@ -219,11 +236,11 @@ fn publish(core: &Core, snapshot: &mut Snapshot, unit: &Unit, plan: &Plan, bindi
 
 async fn describe(core: &Core, id: &UnitId, imagined: &Imagined, preview: &mut Preview) {
     let after = imagined.local.applied.as_ref().filter(|_| !imagined.gone);
-    let before = imagined.before.as_ref();
+    let before = imagined.before.applied.as_ref();
     let changes = match after {
-        Some(after) => Changes::between(before, after),
+        Some(after) => Changes::between(&imagined.before, after),
         None => Changes {
-            removed: before.map(|b| b.services.keys().cloned().collect()).unwrap_or_default(),
+            removed: imagined.before.living().flat_map(|applied| applied.runs().into_keys()).collect(),
             ..Changes::default()
         },
     };
@@ -232,17 +249,19 @@ async fn describe(core: &Core, id: &UnitId, imagined: &Imagined, preview: &mut P
         .reports
         .get(id)
         .map(|r| {
-            r.services
-                .iter()
-                .filter(|(_, s)| s.state != ServiceState::Stopped)
-                .map(|(n, _)| n.clone())
-                .collect()
+            let runs = |s: &Service| s.state != ServiceState::Stopped;
+            let newest = r.services.iter().filter(|(_, s)| runs(s));
+            let newest = newest.map(|(n, _)| before.map_or_else(|| n.clone(), |before| before.run_name(n)));
+            let older = r.generations.iter().flat_map(|g| {
+                g.services.iter().filter(|(_, s)| runs(s)).map(|(name, _)| named(name, g.n))
+            });
+            newest.chain(older).collect()
         })
         .unwrap_or_default();
     let stops: BTreeSet<String> = changes.stops().intersection(&running).cloned().collect();
     preview.restarts += stops.len() as u64;
-    if let (Some(before), false) = (before, stops.is_empty()) {
-        for words in in_words(&ask_busy(core, id, before, &stops).await) {
+    if !stops.is_empty() {
+        for words in in_words(&ask_busy(core, &imagined.before, &stops).await) {
             preview.touched.push(format!("{id}: {words}"));
         }
     }
@@ -262,11 +281,17 @@ async fn describe(core: &Core, id: &UnitId, imagined: &Imagined, preview: &mut P
         (Some(_), _) if differences.is_empty() => "keep",
         _ => "change",
     };
-    let of = |set: &BTreeSet<String>| set.iter().cloned().collect::<Vec<_>>();
+    let of = |set: &BTreeSet<String>| set.iter().map(|name| split(name).0.to_owned()).collect::<Vec<_>>();
+    // Beside what goes on: what starts, or what is there already.
+    let beside = !changes.frozen.is_empty();
+    let (start, beside): (BTreeSet<String>, BTreeSet<String>) =
+        changes.added.iter().cloned().partition(|name| !beside || split(name).1.is_none());
     preview.units.push(UnitPreview {
         unit: id.to_string(),
         effect: effect.into(),
-        start: of(&changes.added),
+        start: of(&start),
+        beside: of(&beside),
+        thaw: of(&changes.thawed),
         restart: of(&changes.changed),
         stop: of(&changes.removed),
         tasks: tasks.unwrap_or_default(),

@@ -9,7 +9,7 @@ use stoker_host::fs::failpoint::hit;
 use stoker_host::services::{Observed, Phase};
 use stoker_model::keys::Key;
 use stoker_model::observation::{ServiceState, TaskState};
-use stoker_model::observe::{task_owner, task_result};
+use stoker_model::observe::{services_of, task_owner, task_result};
 use stoker_model::plan::Task;
 use stoker_model::record::TaskResult;
 use stoker_model::size;
@@ -131,7 +131,8 @@ impl Worker {
         }
         self.stop_old_tasks().await?;
         let moved = self.local.candidate.is_none() || self.local.applied == self.local.candidate;
-        let states = self.services.observed();
+        let all = self.services.observed();
+        let states = self.local.applied.as_ref().map(|applied| services_of(applied, &all)).unwrap_or_default();
         let task_states = self.task_states(view);
         let mut again: Option<Duration> = None;
         for (name, key, task) in self.newest_tasks() {
@@ -290,8 +291,8 @@ impl Worker {
     pub(super) async fn stop_orphans(&mut self) -> Result<(), Trouble> {
         let prefix = name_prefix(&self.id);
         let mut wanted = std::collections::BTreeSet::new();
+        wanted.extend(self.local.living().chain(&self.local.candidate).flat_map(|applied| applied.runs().into_keys()));
         for applied in [&self.local.applied, &self.local.candidate].into_iter().flatten() {
-            wanted.extend(applied.services.keys().cloned());
             wanted.extend(applied.tasks.keys().map(|name| format!("t.{name}")));
         }
         // Without an applied plan there is no other word on whether what runs is what should.

@@ -9,6 +9,7 @@ use stoker_model::ids::{Digest, UnitId};
 use stoker_model::local::Local;
 use tokio::sync::Notify;
 
+use super::generations::Asked;
 use super::services::Services;
 use super::trouble::Trouble;
 use crate::core::Core;
@@ -61,6 +62,10 @@ pub(super) struct Worker {
     pub trouble: Option<Trouble>,
     /// What busy probes answered, while a move waits.
     pub busy: Option<Vec<String>>,
+    /// What a move would freeze was asked what it is busy with.
+    pub asked: bool,
+    /// What is known of frozen generations that drain, by number.
+    pub drains: BTreeMap<u64, Asked>,
     /// Trees linked, by their spec, so that a pass asks the disk only once.
     pub trees: BTreeMap<String, (Digest, String)>,
     /// The tasks whose records are kept, by the supervisor's short names; others were looked for.
@@ -100,6 +105,8 @@ async fn run(core: Arc<Core>, id: UnitId, wake: Arc<Notify>) -> Result<(), Worke
         plan_wait: None,
         trouble: None,
         busy: None,
+        asked: false,
+        drains: BTreeMap::new(),
         trees: BTreeMap::new(),
         known_tasks: None,
         adopted: false,

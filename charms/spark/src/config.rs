@@ -76,6 +76,8 @@ pub(crate) struct Config {
     pub(crate) prefer_ports: BTreeMap<String, u16>,
     /// `canary-folder`.
     pub(crate) canary_folder: Option<String>,
+    /// `drain-deadline`.
+    pub(crate) drain_deadline: Option<String>,
 }
 
 /// Ports that `prefer-ports` may name, with the numbers preferred by default.
@@ -129,6 +131,7 @@ impl Config {
                 executor: words("executor-options"),
             },
             prefer_ports: prefer_ports(seen.config.get("prefer-ports"))?,
+            drain_deadline: drain_deadline(text("drain-deadline"))?,
             canary_folder: Some(text("canary-folder")).filter(|f| f.starts_with('/')).map(ToOwned::to_owned),
         })
     }
@@ -138,6 +141,15 @@ impl Config {
         let default = PORTS.iter().find(|(port, _)| *port == name).map_or(0, |(_, number)| *number);
         self.prefer_ports.get(name).copied().unwrap_or(default)
     }
+}
+
+fn drain_deadline(text: &str) -> Result<Option<String>, BadOption> {
+    let bad = |why: stoker_charm::size::SizeError| BadOption { option: "drain-deadline", why: why.to_string() };
+    if text.is_empty() {
+        return Ok(None);
+    }
+    stoker_charm::size::duration(text).map_err(bad)?;
+    Ok(Some(text.to_owned()))
 }
 
 fn prefer_ports(value: Option<&Value>) -> Result<BTreeMap<String, u16>, BadOption> {

@@ -8,6 +8,7 @@ mod build;
 mod cluster;
 mod defaults;
 mod files;
+mod generation;
 mod hdfs;
 mod jars;
 mod notebooks;
@@ -20,12 +21,13 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use stoker_charm::java as attached;
 use stoker_charm::observation::{Life, Memory, Observation};
-use stoker_charm::plan::{Dir, Plan, Port, Published, Secret, Tree};
+use stoker_charm::plan::{Dir, Generation, Plan, Port, Published, Secret, Tree};
 use stoker_charm::status::{State, Status};
 
 use self::alignment::{Alignment, Ground};
 use self::build::Spark;
 use self::cluster::Cluster;
+use self::generation::{Own, nth};
 use self::hdfs::Hdfs;
 use self::jars::Jars;
 use self::notebooks::Notebook;
@@ -54,6 +56,7 @@ struct Scene<'a> {
     jars: Option<Jars>,
     notebooks: Vec<Notebook<'a>>,
     python: Option<Python>,
+    own: Own,
 }
 
 /// The Java that runs everything.
@@ -105,7 +108,12 @@ impl<'a> Scene<'a> {
             range.pick(&seen.host.java).ok_or_else(|| no_java(seen, &spark, &alignment, &range.words()))?;
         let java = Java { home: java.home.clone(), version: java.version };
         let jars = Jars::read(seen, &spark, java.version)?;
-        Ok(Self { seen, config, spark, cluster, hdfs, alignment, java, jars, notebooks, python })
+        let own = Own::default();
+        let mut scene =
+            Self { seen, config, spark, cluster, hdfs, alignment, java, jars, notebooks, python, own };
+        scene.own = Own::of(&scene);
+        scene.cluster.follow(&scene.own.key)?;
+        Ok(scene)
     }
 
     fn plan(&self) -> Plan {
@@ -117,6 +125,11 @@ impl<'a> Scene<'a> {
             app_status: None,
             verdicts: self.alignment.verdict.clone().into_iter().collect(),
             trees: self.trees(),
+            generation: Some(Generation {
+                key: self.own.key.clone(),
+                keep: generation::held(seen),
+                deadline: self.config.drain_deadline.clone(),
+            }),
             order: i64::from(!self.cluster.master_here()),
             dirs: self.dirs(),
             ports: self.ports(),
@@ -175,19 +188,22 @@ impl<'a> Scene<'a> {
     }
 
     fn dirs(&self) -> BTreeMap<String, Dir> {
-        let mut names = vec!["home", "work", "local", "ivy", "jobs"];
+        let mut names = vec!["home", "ivy", "jobs"];
         names.extend(self.local_data());
         if self.cluster.master_here() {
             names.push("history");
         }
-        let dir = |name: &str| Dir {
+        let dir = |name: &str, generation: bool| Dir {
             user: Some(USER.to_owned()),
             mode: Some("0750".to_owned()),
             // What programs have left behind where there is no HDFS is data.
             keep: matches!(name, "warehouse" | "events"),
+            generation,
             ..Dir::default()
         };
-        names.into_iter().map(|name| (name.to_owned(), dir(name))).collect()
+        let workers = (0..self.own.workers.len()).flat_map(|at| ["work", "local"].map(|name| nth(name, at)));
+        let workers = workers.map(|name| (name.clone(), dir(&name, true)));
+        names.into_iter().map(|name| (name.to_owned(), dir(name, false))).chain(workers).collect()
     }
 
     /// Folders of what would otherwise be on the HDFS.
@@ -198,15 +214,16 @@ impl<'a> Scene<'a> {
     fn ports(&self) -> BTreeMap<String, Port> {
         let mut ports = BTreeMap::new();
         let mut add = |name: &str, prefer: u16, count: u16| {
-            ports.insert(name.to_owned(), Port { prefer, count, ..Port::default() });
+            let generation = ["master", "worker"].iter().any(|of| name.starts_with(of));
+            ports.insert(name.to_owned(), Port { prefer, count, generation });
         };
-        let single: &[&str] = if self.cluster.master_here() {
-            &["master", "master-ui", "history", "worker", "worker-ui"]
-        } else {
-            &["worker", "worker-ui"]
-        };
+        let single: &[&str] =
+            if self.cluster.master_here() { &["master", "master-ui", "history"] } else { &[] };
         for name in single {
             add(name, self.config.port(name), 1);
+        }
+        for name in (0..self.own.workers.len()).flat_map(|at| ["worker", "worker-ui"].map(|name| nth(name, at))) {
+            add(&name, self.config.port(&name), 1);
         }
         let driver = self.config.port("driver").min(u16::MAX - 3 * DRIVERS);
         add("driver", driver, DRIVERS);
@@ -220,7 +237,7 @@ impl<'a> Scene<'a> {
         for relation in &self.seen.relations {
             let published = match relation.endpoint.as_str() {
                 "hdfs" => self.hdfs.as_ref().map(|hdfs| hdfs.publish(self)),
-                "members" => Some(self.cluster.publish()),
+                "members" => Some(self.cluster.publish(self.seen, &self.own.key)),
                 "spark" if !self.configured() || self.alignment.hold.is_some() => {
                     Some(stuck::published(relation))
                 }
@@ -240,7 +257,7 @@ impl<'a> Scene<'a> {
             app = self.alignment.memory.clone();
             app.insert(cluster::MASTER.to_owned(), self.cluster.master.clone());
         }
-        Memory { app, unit: BTreeMap::new() }
+        Memory { app, unit: BTreeMap::from([self.own.memory()]) }
     }
 
     fn status(&self) -> Status {
@@ -294,7 +311,8 @@ impl<'a> Scene<'a> {
 
 /// Whether something runs on this unit that its end would break, as far as was asked.
 fn busy(seen: &Observation) -> bool {
-    seen.services.values().flat_map(|s| s.busy.values()).any(stoker_charm::probe::is_busy)
+    let older = seen.generations.iter().flat_map(|generation| generation.services.values());
+    older.chain(seen.services.values()).flat_map(|s| s.busy.values()).any(stoker_charm::probe::is_busy)
 }
 
 fn no_java(seen: &Observation, spark: &Spark, alignment: &Alignment, range: &str) -> Stuck {

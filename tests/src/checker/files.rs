@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::Records;
+use super::records::{living, service_names};
 
 /// Names in a folder, sorted; empty where there is none.
 pub(super) fn names(folder: &Path) -> Vec<String> {
@@ -80,13 +81,12 @@ fn service_records(dir: &Path, records: &Records, found: &mut Vec<String>) {
     let mut known = BTreeSet::new();
     for (unit, local) in &records.journal {
         let full = |name: &str| format!("stoker-default-{unit}-{name}");
+        for applied in living(local).chain([&local["candidate"]]) {
+            known.extend(service_names(applied).iter().map(|(_, run)| full(run)));
+        }
         for plan in ["applied", "candidate"] {
-            let keys = |of: &str| {
-                local[plan][of].as_object().into_iter().flat_map(|map| map.keys().cloned()).collect()
-            };
-            let (services, tasks): (Vec<String>, Vec<String>) = (keys("services"), keys("tasks"));
-            known.extend(services.iter().map(|name| full(name)));
-            known.extend(tasks.iter().map(|name| full(&format!("t.{name}"))));
+            let tasks = local[plan]["tasks"].as_object().into_iter().flat_map(|map| map.keys());
+            known.extend(tasks.map(|name| full(&format!("t.{name}"))));
         }
         let id = local["unit"].as_str().unwrap_or_default();
         let actions = records.of("action").filter(|(_, action)| action["unit"] == id);
@@ -102,8 +102,8 @@ fn service_records(dir: &Path, records: &Records, found: &mut Vec<String>) {
 /// The files of a unit are those of its applied plan and its candidate, byte by byte.
 fn rendered(folder: &Path, local: &Value, unit: &str, found: &mut Vec<String>) {
     let mut wanted: BTreeSet<PathBuf> = BTreeSet::new();
-    for plan in ["applied", "candidate"] {
-        for group in local[plan]["groups"].as_object().into_iter().flat_map(|groups| groups.values()) {
+    for applied in living(local).chain([&local["candidate"]]) {
+        for group in applied["groups"].as_object().into_iter().flat_map(|groups| groups.values()) {
             let base = PathBuf::from(group["path"].as_str().unwrap_or_default());
             for (within, file) in group["files"].as_object().into_iter().flatten() {
                 let path = if within.is_empty() { base.clone() } else { base.join(within) };
@@ -160,8 +160,8 @@ fn builds(dir: &Path, records: &Records, found: &mut Vec<String>) {
     }
     let mut needed: BTreeSet<String> = BTreeSet::new();
     for local in records.journal.values() {
-        let trees = local["applied"]["bindings"]["trees"].as_object();
-        needed.extend(trees.into_iter().flat_map(|trees| trees.values()).filter_map(|tree| hex(&tree[0])));
+        let trees = living(local).filter_map(|applied| applied["bindings"]["trees"].as_object());
+        needed.extend(trees.flat_map(|trees| trees.values()).filter_map(|tree| hex(&tree[0])));
     }
     for name in needed {
         if !dir.join("builds/trees").join(&name).is_dir() {

@@ -66,15 +66,76 @@ impl Records {
             .any(|(_, change)| change["command"].as_str().is_some_and(|said| said.starts_with(command)))
     }
 
-    /// The services that a unit's applied plan has, with whether they should run.
-    pub fn services<'a>(&'a self, unit: &'a str) -> impl Iterator<Item = (&'a String, bool)> {
+    /// The services that a unit's applied plan and its frozen generations have, by the names that they run under,
+    /// with whether they should run.
+    pub fn services(&self, unit: &str) -> Vec<(String, bool)> {
         let stopped =
             self.model.get(&format!("unit/{unit}")).map(|unit| unit["stopped"].clone()).unwrap_or_default();
-        let halted = move |name: &str| {
+        let halted = |name: &str| {
             stopped.as_array().is_some_and(|names| names.iter().any(|each| each == name || each == "*"))
         };
-        let services = self.journal.get(unit).and_then(|local| local["applied"]["services"].as_object());
-        services.into_iter().flat_map(|map| map.keys()).map(move |name| (name, !halted(name)))
+        let Some(local) = self.journal.get(unit) else { return Vec::new() };
+        let newest = service_names(&local["applied"]).into_iter().map(|(name, run)| {
+            let runs = !halted(&name) && !halted(&run);
+            (run, runs)
+        });
+        let frozen = living(local).skip(1).flat_map(service_names).map(|(_, run)| {
+            let runs = !halted(&run);
+            (run, runs)
+        });
+        newest.chain(frozen).collect()
+    }
+}
+
+/// What is applied, then what is frozen, in a unit's journal record.
+pub fn living(local: &Value) -> impl Iterator<Item = &Value> {
+    let frozen = local["generations"].as_array().into_iter().flatten();
+    std::iter::once(&local["applied"]).chain(frozen.map(|frozen| &frozen["applied"]))
+}
+
+/// The services of an applied plan: the plan's name, and the one that it runs under.
+pub fn service_names(applied: &Value) -> Vec<(String, String)> {
+    let n = &applied["bindings"]["generation"]["n"];
+    let run = |name: &String| match applied["plan"]["services"][name]["generation"] == true && n.is_u64() {
+        true => format!("{name}.g{n}"),
+        false => name.clone(),
+    };
+    let services = applied["services"].as_object().into_iter().flatten();
+    services.map(|(name, _)| (name.clone(), run(name))).collect()
+}
+
+/// A generation that nobody keeps and that cannot be busy goes on only for a moment; ports, folders and numbers are
+/// of generations that live.
+fn generations(records: &Records, found: &mut Vec<String>) {
+    for (unit, local) in &records.journal {
+        let app = |unit: &str| unit.rsplit_once('-').map(|(app, _)| app.to_owned()).unwrap_or_default();
+        let kept = |key: &Value| {
+            let ours = records.journal.iter().filter(|(other, _)| app(other) == app(unit));
+            ours.filter_map(|(_, local)| local["plan"]["generation"]["keep"].as_array()).any(|keep| keep.contains(key))
+        };
+        for frozen in local["generations"].as_array().into_iter().flatten() {
+            let services = frozen["applied"]["plan"]["services"].as_object().into_iter().flatten();
+            let asks = services.into_iter().any(|(_, service)| service["busy"].as_object().is_some_and(|b| !b.is_empty()));
+            if !asks && !kept(&frozen["generation"]["key"]) {
+                found.push(format!("{unit}: generation {} does not end", frozen["generation"]));
+            }
+        }
+        let numbers: Vec<String> = living(local)
+            .chain([&local["candidate"]])
+            .filter_map(|applied| Some(format!(".g{}", applied["bindings"]["generation"]["n"].as_u64()?)))
+            .collect();
+        for of in ["ports", "dirs"] {
+            for name in local[of].as_object().into_iter().flat_map(|map| map.keys()) {
+                if name.contains(".g") && !numbers.iter().any(|n| name.ends_with(n)) {
+                    found.push(format!("{unit}: {of} has {name}, whose generation is gone"));
+                }
+            }
+        }
+    }
+    for (app, record) in records.of("app") {
+        if !record["ended"].is_null() {
+            found.push(format!("{app}: generations are still ending: {}", record["ended"]));
+        }
     }
 }
 
@@ -94,6 +155,7 @@ pub fn revision(dir: &Path) -> (i64, i64) {
 
 /// No operation is left in flight, and model and journal know the same units.
 pub(super) fn check(records: &Records, found: &mut Vec<String>) {
+    generations(records, found);
     for (unit, local) in &records.journal {
         if !local["op"].is_null() {
             found.push(format!("{unit}: an operation is left in flight: {}", local["op"]));

@@ -97,6 +97,11 @@ fn unit_state(local: &Value, names_of: &Names) -> Value {
             "files": Value::Object(files.collect()),
         }),
     );
+    let frozen = local["generations"].as_array().into_iter().flatten().map(|frozen| {
+        json!({"generation": frozen["generation"], "drains": !frozen["draining"].is_null(),
+            "release": frozen["applied"]["release"], "services": keys(&frozen["applied"]["services"])})
+    });
+    shown.insert("generations".into(), frozen.collect());
     shown.insert("ports".into(), json!(keys(&local["ports"])));
     shown.insert("dirs".into(), json!(keys(&local["dirs"])));
     Value::Object(shown)

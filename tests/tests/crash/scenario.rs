@@ -52,6 +52,11 @@ pub(crate) const STEPS: &[Step] = &[
         "deploy py-echo late --config drain=true --config scale=2 --config check=pass --config check-once=true",
     ),
     Step::Verb("config late text=third"),
+    Step::Verb("config late generation=k1"),
+    Step::Verb("config late generation=k2 generation-keep=k1 text=fourth"),
+    Step::Again,
+    Step::Verb("rollback late"),
+    Step::Verb("config late generation=k3 generation-keep=k1"),
     Step::Verb("remove-application late --yes --force"),
     Step::Verb("kept destroy @KEPT --yes"),
 ];

@@ -24,7 +24,7 @@ fn a_charm_that_fails_leaves_services_alone_and_heals() {
         ("too-much", "", ""),
         ("bad-reference", "htpt", ""),
         ("bad-type", "eighty", ""),
-        ("generation", "not yet", ""),
+        ("generation", "the plan names none", ""),
         ("crash-after", "exit status 1", ""),
     ] {
         let change = agent.cli(&format!("config echo fault={fault} text={fault} --wait --timeout 60s"));

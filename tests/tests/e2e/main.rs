@@ -6,6 +6,7 @@ mod bad_host;
 mod changes;
 mod cli;
 mod data;
+mod generations;
 mod life;
 mod moves;
 mod preview;

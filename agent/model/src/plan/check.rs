@@ -26,9 +26,6 @@ pub enum PlanError {
     /// Larger than the store takes.
     #[error("cannot use the plan: it has {0} bytes, at most {MAX_PLAN} are allowed")]
     TooLarge(usize),
-    /// A part of the contract that this stoker does not have yet.
-    #[error("cannot use the plan: `{0}` is not yet supported by this stoker")]
-    NotYet(&'static str),
     /// Something in it does not hold.
     #[error("cannot use the plan: {0}")]
     Invalid(String),
@@ -53,8 +50,8 @@ fn check(plan: &Plan, observation: &Observation) -> Result<(), PlanError> {
     if plan.format != FORMAT {
         return Err(PlanError::Format(plan.format));
     }
-    not_yet(plan)?;
     names(plan)?;
+    generation(plan)?;
     for (id, data) in &plan.relations {
         if !observation.relations.iter().any(|r| r.id.to_string() == *id) {
             return invalid(format!("relation `{id}` is not in the observation"));
@@ -122,17 +119,34 @@ pub(crate) fn secret_size(how: &str) -> Option<usize> {
     number.parse().ok().filter(|n| (16..=1024).contains(n))
 }
 
-fn not_yet(plan: &Plan) -> Result<(), PlanError> {
-    if plan.generation.is_some() {
-        return Err(PlanError::NotYet("generation"));
+/// The longest key of a generation, in bytes.
+const MAX_KEY: usize = 256;
+
+fn generation(plan: &Plan) -> Result<(), PlanError> {
+    let services = plan.services.iter().filter(|(_, s)| s.generation).map(|(name, _)| ("service", name));
+    let ports = plan.ports.iter().filter(|(_, p)| p.generation).map(|(name, _)| ("port", name));
+    let dirs = plan.dirs.iter().filter(|(_, d)| d.generation).map(|(name, _)| ("folder", name));
+    let Some(generation) = &plan.generation else {
+        return match services.chain(ports).chain(dirs).next() {
+            Some((what, name)) => {
+                invalid(format!("{what} `{name}` is of a generation, and the plan names none"))
+            }
+            None => Ok(()),
+        };
+    };
+    let plain = |key: &String| !key.is_empty() && key.len() <= MAX_KEY && !key.contains(char::is_control);
+    if let Some(key) = [&generation.key].into_iter().chain(&generation.keep).find(|key| !plain(key)) {
+        return invalid(format!("the generation's key `{}` is empty, too long or no text", key.escape_debug()));
     }
-    if plan.services.values().any(|s| s.generation)
-        || plan.ports.values().any(|p| p.generation)
-        || plan.dirs.values().any(|d| d.generation)
-    {
-        return Err(PlanError::NotYet("\"generation\": true"));
+    if let Some(deadline) = &generation.deadline {
+        duration("the generation", "deadline", deadline)?;
     }
-    Ok(())
+    match plan.dirs.iter().find(|(_, dir)| dir.generation && (dir.keep || dir.path.is_some())) {
+        Some((name, _)) => {
+            invalid(format!("folder `{name}` goes with its generation: it cannot be kept, nor have a place of its own"))
+        }
+        None => Ok(()),
+    }
 }
 
 fn names(plan: &Plan) -> Result<(), PlanError> {
@@ -354,7 +368,13 @@ mod tests {
             (json!({"format": 1, "services": {"a": {}}}), "has no command"),
             (json!({"format": 1, "services": {"a": {"command": ["${port:ui}"]}}}), "names nothing"),
             (json!({"format": 1, "services": {"a": {"command": ["x"], "needs": ["task:b"]}}}), "names need"),
-            (json!({"format": 1, "generation": {"key": "k"}}), "not yet"),
+            (json!({"format": 1, "generation": {"key": ""}}), "key `` is empty"),
+            (json!({"format": 1, "generation": {"key": "k", "deadline": "soon"}}), "not a duration"),
+            (json!({"format": 1, "dirs": {"a": {"generation": true}}}), "the plan names none"),
+            (
+                json!({"format": 1, "generation": {"key": "k"}, "dirs": {"a": {"generation": true, "keep": true}}}),
+                "cannot be kept",
+            ),
             (json!({"format": 1, "relations": {"3": {}}}), "not in the observation"),
             (json!({"format": 1, "files": {"../x": {}}}), "not a relative path"),
             (json!({"format": 1, "files": {"a": {}, "a/b": {}}}), "also a folder"),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use stoker_charm::observation::{Observation, Relation};
 use stoker_charm::plan::Published;
 
-use super::Stuck;
+use super::{Stuck, generation};
 use crate::config::{Config, MIB};
 
 /// Where the master's unit is remembered.
@@ -30,6 +30,8 @@ pub(super) struct Cluster {
     pub(super) history_memory: u64,
     /// Cores of all workers.
     pub(super) cores: u64,
+    /// The masters of living generations by key, as the master's unit tells them to the others.
+    masters: BTreeMap<String, String>,
 }
 
 impl Cluster {
@@ -60,6 +62,7 @@ impl Cluster {
             url: address("master", "spark://${address:default}:${port:master}")?,
             ui: address("ui", "http://${address:default}:${port:master-ui}")?,
             history: address("history", "http://${address:default}:${port:history}")?,
+            masters: told(&master, "masters").and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default(),
             unit: seen.unit.clone(),
             master,
             worker_cores: size.cores,
@@ -74,14 +77,28 @@ impl Cluster {
         self.master == self.unit
     }
 
+    /// Takes the master of this generation, and of no other.
+    pub(super) fn follow(&mut self, key: &str) -> Result<(), Stuck> {
+        if self.master_here() || self.masters.is_empty() {
+            return Ok(());
+        }
+        let Some(url) = self.masters.get(key) else {
+            return Err(Stuck::waiting(format!("waiting for {} to tell the master of {key}", self.master)));
+        };
+        self.url.clone_from(url);
+        Ok(())
+    }
+
     /// What the other units are told.
-    pub(super) fn publish(&self) -> Published {
+    pub(super) fn publish(&self, seen: &Observation, key: &str) -> Published {
         let mut unit = BTreeMap::from([
             ("cores".to_owned(), self.worker_cores.to_string()),
             ("memory".to_owned(), self.worker_memory.to_string()),
         ]);
         if self.master_here() {
             unit.insert("master".to_owned(), self.url.clone());
+            let masters = generation::masters(seen, key, &self.url);
+            unit.insert("masters".to_owned(), serde_json::to_string(&masters).unwrap_or_default());
             unit.insert("ui".to_owned(), self.ui.clone());
             unit.insert("history".to_owned(), self.history.clone());
         }

@@ -49,8 +49,16 @@ impl Notebook<'_> {
 
     /// Our data of the relation.
     pub(super) fn publish(&self, scene: &Scene<'_>) -> Published {
+        let ready =
+            self.python.as_ref().map(|_| ("python-ready".to_owned(), format!("${{tree:{}}}", self.tree())));
+        let unit = ready.into_iter().collect();
+        if scene.own.starting && !self.relation.ours.app.is_empty() {
+            // Until the new generation is ready, programs go to the one before.
+            return Published { unit, ..super::stuck::published(self.relation) };
+        }
         let mut app = BTreeMap::from([
             ("master".to_owned(), scene.cluster.url.clone()),
+            ("key".to_owned(), scene.own.key.clone()),
             ("ui".to_owned(), scene.cluster.ui.clone()),
             ("history".to_owned(), scene.cluster.history.clone()),
             ("version".to_owned(), scene.spark.version.clone()),
@@ -78,9 +86,7 @@ impl Notebook<'_> {
         if let Some(secret) = scene.seen.secrets.get(SECRET) {
             app.insert("auth".to_owned(), secret.clone());
         }
-        let ready =
-            self.python.as_ref().map(|_| ("python-ready".to_owned(), format!("${{tree:{}}}", self.tree())));
-        Published { app, unit: ready.into_iter().collect() }
+        Published { app, unit }
     }
 }
 

@@ -8,6 +8,7 @@ use stoker_charm::plan::{Limits, Service, Stop};
 use stoker_charm::probe::{Op, Probe};
 
 use super::defaults::mebibytes;
+use super::generation::nth;
 use super::{SECRET, Scene, USER};
 
 /// Daemons live long and compute little: a small compiler and collector start fastest and take the least.
@@ -19,10 +20,11 @@ pub(super) fn services(scene: &Scene<'_>) -> BTreeMap<String, Service> {
     let mut services = BTreeMap::new();
     // What runs programs has to know the HDFS from its start; the master does not care.
     if scene.configured() {
-        services.insert("worker".to_owned(), worker(scene));
+        let workers = (0..scene.own.workers.len()).map(|at| (nth("worker", at), worker(scene, at)));
+        services.extend(workers);
     }
     if scene.cluster.master_here() {
-        services.insert("master".to_owned(), master(scene));
+        services.insert("master".to_owned(), Service { generation: true, ..master(scene) });
         // Its folder has to be there before it starts.
         if scene.own_folders() {
             services.insert("history".to_owned(), history(scene));
@@ -55,8 +57,11 @@ fn master(scene: &Scene<'_>) -> Service {
     service
 }
 
-fn worker(scene: &Scene<'_>) -> Service {
-    let (cores, memory) = (scene.cluster.worker_cores.to_string(), mebibytes(scene.cluster.worker_memory));
+fn worker(scene: &Scene<'_>, at: usize) -> Service {
+    let size = scene.own.workers.get(at).copied().unwrap_or_default();
+    let (cores, memory) = (size.cores.to_string(), mebibytes(size.memory));
+    let (work, local) = (format!("${{dir:{}}}", nth("work", at)), format!("${{dir:{}}}", nth("local", at)));
+    let port = |name: &str| format!("${{port:{}}}", nth(name, at));
     let mut service = daemon(
         scene,
         "daemon",
@@ -67,25 +72,26 @@ fn worker(scene: &Scene<'_>) -> Service {
             "--host",
             "${address:default}",
             "--port",
-            "${port:worker}",
+            &port("worker"),
             "--webui-port",
-            "${port:worker-ui}",
+            &port("worker-ui"),
             "-c",
             &cores,
             "-m",
             &memory,
             "-d",
-            "${dir:work}",
+            &work,
             &scene.cluster.url,
         ],
     );
-    let page = "http://${address:default}:${port:worker-ui}/json/";
-    service.env.insert("SPARK_WORKER_DIR".to_owned(), "${dir:work}".to_owned());
-    service.env.insert("SPARK_LOCAL_DIRS".to_owned(), "${dir:local}".to_owned());
+    let page = &format!("http://${{address:default}}:{}/json/", port("worker-ui"));
+    service.generation = true;
+    service.env.insert("SPARK_WORKER_DIR".to_owned(), work);
+    service.env.insert("SPARK_LOCAL_DIRS".to_owned(), local);
     service.env.insert("HADOOP_CONF_DIR".to_owned(), "${file:hadoop}".to_owned());
     service.files.push("hadoop".to_owned());
-    service.dirs = names(&["home", "work", "local"]);
-    service.ports = names(&["worker", "worker-ui"]);
+    service.dirs = vec!["home".to_owned(), nth("work", at), nth("local", at)];
+    service.ports = vec![nth("worker", at), nth("worker-ui", at)];
     // Executors run the Python of the notebook that they work for; a new notebook is no reason to stop them.
     service.follows =
         scene.notebooks.iter().filter(|n| n.python.is_some()).map(|n| format!("tree:{}", n.tree())).collect();

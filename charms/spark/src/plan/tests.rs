@@ -548,6 +548,9 @@ fn a_dying_unit_goes_when_its_applications_have_ended() {
     seen["services"] = json!({"master": {"state": "ready", "busy": {"applications": ["app-1"]}}});
     let plan = planned(&seen);
     assert_eq!((plan.gone, plan.status.state), (false, State::Waiting));
+    seen["services"] = json!({});
+    seen["generations"] = json!([{"n": 1, "services": {"master": {"state": "ready", "busy": {"applications": ["app-1"]}}}}]);
+    assert!(!planned(&seen).gone, "nor do those of an earlier generation end with it");
 }
 
 #[test]
@@ -661,4 +664,102 @@ fn jars_are_on_the_class_path_of_drivers_and_executors() {
             plan.status
         );
     }
+}
+
+/// The world after a plan was applied: what it remembers, its generation, its ports.
+fn applied(seen: &mut Value, plan: &Plan, n: u64, port: u16) {
+    seen["state"] = serde_json::to_value(&plan.state).unwrap();
+    seen["generation"] = json!({"n": n, "key": plan.generation.as_ref().unwrap().key});
+    seen["ports"] = json!({"master": port});
+}
+
+fn worker_words(plan: &Plan, name: &str) -> String {
+    plan.services[name].command.join(" ")
+}
+
+#[test]
+fn another_build_is_a_generation_beside() {
+    let mut seen = alone();
+    seen["relations"] = json!([notebook(7)]);
+    let first = planned(&seen);
+    let key = first.generation.clone().unwrap().key;
+    assert!(key.starts_with("3.5.9+3.3.4+java17+"), "{key}");
+    let marked: Vec<&String> = first.services.iter().filter(|(_, s)| s.generation).map(|(name, _)| name).collect();
+    assert_eq!(marked, ["master", "worker"], "the history server is of none");
+    assert!(first.dirs["work"].generation && first.ports["master-ui"].generation && !first.dirs["home"].generation);
+    assert!(!first.ports["driver"].generation && !first.ports["history"].generation);
+
+    // Another build: what runs is taken to be in use until it was asked.
+    applied(&mut seen, &first, 1, 7077);
+    assert_eq!(planned(&seen).generation.unwrap().key, key, "nothing changes by itself");
+    seen["relations"][0]["ours"] = json!({"app": {"master": "spark://10.0.0.5:7077", "version": "3.5.9"}});
+    seen["resources"]["spark"]["build"] = json!(digest("spark 2"));
+    seen["resources"]["spark"]["facts"]["version"] = json!("3.5.8");
+    seen["services"] = json!({"master": {"state": "ready"}, "worker": {"state": "ready"}});
+    let careful = planned(&seen);
+    assert_ne!(careful.generation.as_ref().unwrap().key, key);
+    assert!(worker_words(&careful, "worker").contains("-c 1 -m 512m"), "{}", worker_words(&careful, "worker"));
+    // Asked, and idle: it uses nothing.
+    seen["services"]["worker"]["busy"] = json!({"applications": []});
+    let second = planned(&seen);
+    assert!(worker_words(&second, "worker").contains("-c 4 -m 5324m"), "{}", worker_words(&second, "worker"));
+    // Busy.
+    seen["services"]["worker"]["busy"] = json!({"applications": ["app-1"]});
+    let second = planned(&seen);
+    assert!(worker_words(&second, "worker").contains("-m 512m"));
+    let app = &second.relations["7"].app;
+    assert_eq!((app["master"].as_str(), app["version"].as_str()), ("spark://10.0.0.5:7077", "3.5.9"), "not ready yet");
+    let mut action = seen.clone();
+    action["action"] = json!({"name": "run-pi", "params": {}});
+    assert!(planned(&action).action.unwrap().command.join(" ").contains("moves to Spark 3.5.8"));
+
+    // It moved: the first goes on beside it; sizes stay.
+    applied(&mut seen, &second, 2, 7079);
+    let frozen = json!({"n": 1, "key": key, "release": 1, "draining": false, "ports": {"master": 7077},
+        "services": {"worker": {"state": "ready", "busy": {"applications": ["app-1"]}}}});
+    seen["generations"] = json!([frozen]);
+    seen["services"] = json!({});
+    let starts = planned(&seen);
+    assert_eq!(starts.services["worker"], second.services["worker"], "a running one is never resized");
+    assert_eq!(starts.relations["7"].app["version"], "3.5.9");
+    seen["generations"][0]["draining"] = json!(true);
+    let drains = planned(&seen);
+    assert_eq!(drains.relations["7"].app["version"], "3.5.8");
+    assert!(!drains.services.contains_key("worker-2"));
+    // The notebook's kernels hold it.
+    seen["relations"][0]["app"]["holds"] = json!(json!([key, "no key of ours"]).to_string());
+    assert_eq!(planned(&seen).generation.unwrap().keep, [key.clone()]);
+
+    // The first has ended: what it had goes to a further worker.
+    seen["generations"] = json!([]);
+    let alone = planned(&seen);
+    assert_eq!(alone.services["worker"], second.services["worker"]);
+    let more = worker_words(&alone, "worker-2");
+    assert!(more.contains("-c 3 -m 4812m") && more.contains("${dir:work-2}") && more.contains("${port:worker-2}"), "{more}");
+    assert!(text(&alone, "driver/spark-defaults.conf").contains("spark.executor.memory 2406m"));
+    assert_eq!(alone.files["daemon/spark-defaults.conf"], second.files["daemon/spark-defaults.conf"]);
+
+    // Back while the first drains: it is planned as it was.
+    seen["generations"] = json!([frozen]);
+    seen["resources"]["spark"]["build"] = json!(digest("spark"));
+    seen["resources"]["spark"]["facts"]["version"] = json!("3.5.9");
+    let back = planned(&seen);
+    assert_eq!((&back.services["worker"], &back.services["master"]), (&first.services["worker"], &first.services["master"]));
+}
+
+#[test]
+fn a_worker_takes_the_master_of_its_own_generation() {
+    let mut seen = alone();
+    let key = planned(&seen).generation.unwrap().key;
+    seen["unit"] = json!("spark/1");
+    seen["units"] = json!(["spark/0", "spark/1"]);
+    seen["leader"] = json!(false);
+    seen["state"] = json!({"app": {"master": "spark/0"}});
+    let masters = |of: &str| json!({of: "spark://10.0.0.4:7079", "other": "spark://10.0.0.4:7077"}).to_string();
+    seen["relations"] = json!([{"id": 1, "endpoint": "members", "interface": "spark-members", "remote": "spark",
+        "life": "alive", "units": {"spark/0": {"master": "spark://10.0.0.4:7077", "ui": "http://10.0.0.4:8080",
+            "history": "http://10.0.0.4:18080", "masters": masters("another")}}}]);
+    assert!(planned(&seen).hold.unwrap().contains(&key));
+    seen["relations"][0]["units"]["spark/0"]["masters"] = json!(masters(&key));
+    assert_eq!(planned(&seen).services["worker"].command.last().unwrap(), "spark://10.0.0.4:7079");
 }
