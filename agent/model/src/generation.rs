@@ -132,7 +132,8 @@ impl Local {
             .filter_map(|applied| applied.bindings.generation.as_ref().map(|generation| generation.n))
             .collect();
         // The newest plan may be on its way: what was made for it would be made anew.
-        let coming = self.plan.as_ref().and_then(|plan| self.numbers.get(&plan.generation.as_ref()?.key)).copied();
+        let coming =
+            self.plan.as_ref().and_then(|plan| self.numbers.get(&plan.generation.as_ref()?.key)).copied();
         let stays = |n: &u64| lives.contains(n) || coming == Some(*n);
         let before = (self.numbers.len(), self.ports.len());
         self.numbers.retain(|_, n| stays(n));
@@ -230,7 +231,10 @@ mod tests {
     #[test]
     fn names_carry_the_number() {
         assert_eq!(split(&named("web", 12)), ("web", Some(12)));
-        assert_eq!((split("web"), split("t.web"), split("web.gx")), (("web", None), ("t.web", None), ("web.gx", None)));
+        assert_eq!(
+            (split("web"), split("t.web"), split("web.gx")),
+            (("web", None), ("t.web", None), ("web.gx", None))
+        );
     }
 
     #[test]
@@ -325,8 +329,12 @@ mod tests {
     }
 
     fn standing() -> impl Strategy<Value = Standing> {
-        let drain = any::<(bool, bool, bool)>()
-            .prop_map(|(draining, idle, due)| Drain { draining, idle, due: due && idle, revision: 0 });
+        let drain = any::<(bool, bool, bool)>().prop_map(|(draining, idle, due)| Drain {
+            draining,
+            idle,
+            due: due && idle,
+            revision: 0,
+        });
         (
             prop::option::of(key()),
             prop::option::of(key()),

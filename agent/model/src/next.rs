@@ -257,7 +257,11 @@ mod tests {
         let done = [("proof", TaskState::Done)];
         let waits = Next::Gate { waiting: vec!["proof".into()], bad: vec![] };
         assert_eq!(ask(&local, &digest, &["web.g1"], &[], None), waits);
-        assert_eq!(ask(&local, &digest, &["web.g1"], &done, None), Next::Move(BTreeSet::new()), "nobody is asked");
+        assert_eq!(
+            ask(&local, &digest, &["web.g1"], &done, None),
+            Next::Move(BTreeSet::new()),
+            "nobody is asked"
+        );
         let to = local.candidate.clone().unwrap();
         local.become_applied(to, 1);
         assert_eq!(ask(&local, &digest, &["web.g1", "web.g2"], &done, None), Next::Keep);
@@ -303,7 +307,11 @@ mod tests {
         let done = [("proof", TaskState::Done)];
         assert_eq!(ask(&local, &digest, &["web.g3"], &done, None), Next::Full);
         next(&mut local, 1);
-        assert_eq!(ask(&local, &digest, &["web.g3"], &done, None), Next::Move(["web.g1".to_owned()].into()), "thawed");
+        assert_eq!(
+            ask(&local, &digest, &["web.g3"], &done, None),
+            Next::Move(["web.g1".to_owned()].into()),
+            "thawed"
+        );
     }
 
     #[test]

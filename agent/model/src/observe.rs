@@ -38,7 +38,13 @@ pub fn generations(local: &Local, services: &BTreeMap<String, Service>) -> Vec<G
         key: frozen.generation.key.clone(),
         release: frozen.applied.release,
         draining: frozen.draining.is_some(),
-        ports: frozen.applied.bindings.ports.iter().map(|(name, (first, _))| (name.clone(), *first)).collect(),
+        ports: frozen
+            .applied
+            .bindings
+            .ports
+            .iter()
+            .map(|(name, (first, _))| (name.clone(), *first))
+            .collect(),
         services: services_of(&frozen.applied, services),
     };
     local.generations.iter().map(one).collect()
@@ -143,7 +149,11 @@ pub fn observe(snapshot: &Snapshot, unit: &Unit, local: &Local, here: Here<'_>) 
             app: snapshot.app_state.get(&app.name).map(|bag| bag.as_ref().clone()).unwrap_or_default(),
             unit: snapshot.unit_state.get(&unit.id).map(|bag| bag.as_ref().clone()).unwrap_or_default(),
         },
-        services: local.applied.as_ref().map(|applied| services_of(applied, here.services)).unwrap_or_default(),
+        services: local
+            .applied
+            .as_ref()
+            .map(|applied| services_of(applied, here.services))
+            .unwrap_or_default(),
         generation: local.applied.as_ref().and_then(|applied| applied.bindings.generation.clone()),
         generations: generations(local, here.services),
         tasks: tasks.unwrap_or_default(),

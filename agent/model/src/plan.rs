@@ -33,7 +33,7 @@ pub struct Plan {
     pub verdicts: Vec<Verdict>,
     /// Trees by name.
     pub trees: BTreeMap<String, Tree>,
-    /// Names what must be alike everywhere 
+    /// Names what must be alike everywhere
     pub generation: Option<Generation>,
     /// A reason to wait for others: services, files and trees stay as applied.
     pub hold: Option<String>,
@@ -122,7 +122,7 @@ pub struct Take {
     pub to: String,
 }
 
-/// A generation's name 
+/// A generation's name
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Generation {
@@ -146,7 +146,7 @@ pub struct Dir {
     pub keep: bool,
     /// An absolute place of its own (a data disk) instead of one in the unit's folder; only with `keep`.
     pub path: Option<String>,
-    /// Belongs to the generation 
+    /// Belongs to the generation
     pub generation: bool,
 }
 
@@ -158,7 +158,7 @@ pub struct Port {
     pub prefer: u16,
     /// How many, contiguous.
     pub count: u16,
-    /// Belongs to the generation 
+    /// Belongs to the generation
     pub generation: bool,
 }
 
@@ -234,7 +234,7 @@ pub struct Service {
     pub restart: Restart,
     /// Limits.
     pub limits: Limits,
-    /// Belongs to the generation 
+    /// Belongs to the generation
     pub generation: bool,
 }
 

@@ -393,7 +393,9 @@ impl Changes {
         let same = |n: u64| new.bindings.generation.as_ref().is_some_and(|next| next.n == n);
         for frozen in local.generations.iter().filter(|frozen| same(frozen.generation.n)) {
             let runs = frozen.applied.runs();
-            changes.thawed.extend(runs.iter().filter(|(name, d)| after.get(*name) == Some(*d)).map(|(n, _)| n.clone()));
+            changes
+                .thawed
+                .extend(runs.iter().filter(|(name, d)| after.get(*name) == Some(*d)).map(|(n, _)| n.clone()));
             before.extend(runs);
         }
         changes.removed = before.keys().filter(|name| !after.contains_key(*name)).cloned().collect();

@@ -67,7 +67,8 @@ impl Core {
         }
         for (name, service) in report.services.iter().filter(|(_, s)| s.state != ServiceState::Ready) {
             let applied = local.as_ref().and_then(|local| local.applied.as_ref());
-            let full = service_name(unit, &applied.map_or_else(|| name.clone(), |applied| applied.run_name(name)));
+            let full =
+                service_name(unit, &applied.map_or_else(|| name.clone(), |applied| applied.run_name(name)));
             let observed = self.supervisor.observe(&full).await.ok();
             let mut evidence = Vec::new();
             if let Some(observed) = observed {

@@ -58,7 +58,10 @@ pub(crate) async fn ask_busy(
         let Some((applied, name)) = local.owner(run) else { continue };
         let said = answers(core, &local.unit, applied, name).await;
         // A service that cannot be asked has nothing left to disturb.
-        all.insert(run.clone(), said.into_iter().map(|(what, value)| (what, value.unwrap_or_default())).collect());
+        all.insert(
+            run.clone(),
+            said.into_iter().map(|(what, value)| (what, value.unwrap_or_default())).collect(),
+        );
     }
     all
 }

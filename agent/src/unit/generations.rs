@@ -61,7 +61,8 @@ impl Worker {
 
     /// Asks what the draining generations are busy with, where it is time.
     pub(super) async fn ask_draining(&mut self, view: &View) {
-        let numbers: BTreeSet<u64> = self.local.generations.iter().map(|frozen| frozen.generation.n).collect();
+        let numbers: BTreeSet<u64> =
+            self.local.generations.iter().map(|frozen| frozen.generation.n).collect();
         self.drains.retain(|n, _| numbers.contains(n));
         let due = |asked: Option<&Asked>| asked.and_then(|a| a.at).is_none_or(|at| at.elapsed() >= LOOK);
         for frozen in self.local.generations.clone() {
@@ -110,7 +111,8 @@ impl Worker {
 
     /// Whether no frozen generation is busy, as far as was asked.
     pub(super) fn idle(&self) -> bool {
-        let idle = |frozen: &Frozen| self.drains.get(&frozen.generation.n).is_some_and(|asked| asked.idle >= IDLE);
+        let idle =
+            |frozen: &Frozen| self.drains.get(&frozen.generation.n).is_some_and(|asked| asked.idle >= IDLE);
         self.local.generations.iter().all(idle)
     }
 
@@ -119,7 +121,8 @@ impl Worker {
         let plan = self.local.plan.as_ref().and_then(|plan| plan.generation.as_ref());
         let limit = plan.and_then(|generation| size::duration(generation.deadline.as_deref()?).ok());
         let drain = |frozen: &Frozen| {
-            let since = frozen.draining.map(|at| Duration::from_millis(crate::core::now().saturating_sub(at)));
+            let since =
+                frozen.draining.map(|at| Duration::from_millis(crate::core::now().saturating_sub(at)));
             Drain {
                 draining: frozen.draining.is_some(),
                 idle: self.drains.get(&frozen.generation.n).is_some_and(|asked| asked.idle >= IDLE),
@@ -214,8 +217,10 @@ fn is_asked(view: &View, frozen: &Frozen) -> bool {
 /// The application's record with what ends now, where that differs from what it says.
 fn wanted_ends(core: &Core, snapshot: &Snapshot, unit: &UnitId) -> Option<App> {
     let app = snapshot.apps.get(&unit.app)?;
-    let units: Vec<Option<Standing>> =
-        snapshot.units_of(&unit.app).map(|unit| core.seen.of(&unit.id).and_then(|seen| seen.standing)).collect();
+    let units: Vec<Option<Standing>> = snapshot
+        .units_of(&unit.app)
+        .map(|unit| core.seen.of(&unit.id).and_then(|seen| seen.standing))
+        .collect();
     let frozen = |key: &String| units.iter().flatten().any(|unit| unit.frozen.contains_key(key));
     if app.ended.is_empty() && !units.iter().flatten().any(|unit| !unit.frozen.is_empty()) {
         return None;

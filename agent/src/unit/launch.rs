@@ -52,8 +52,7 @@ impl Worker {
             let run = applied.run_name(name);
             let full = service_name(&self.id, &run);
             let Some(observed) = self.services.get(&run).cloned() else { continue };
-            let halted =
-                view.unit.stopped.iter().any(|s| *s == run || s == "*" || (newest && s == name));
+            let halted = view.unit.stopped.iter().any(|s| *s == run || s == "*" || (newest && s == name));
             let runs = matches!(observed.phase, Phase::Starting | Phase::Running | Phase::Backoff);
             let named = if newest { name } else { &run };
             let all = view.unit.restart.get("*").filter(|_| newest);
@@ -126,8 +125,11 @@ impl Worker {
 
     fn service_spec(&self, applied: &Applied, name: &str, service: &Service) -> Result<ServiceSpec, Trouble> {
         let digest = applied.services.get(name).map(ToString::to_string).unwrap_or_default();
-        let mut spec =
-            ServiceSpec::new(service_name(&self.id, &applied.run_name(name)), digest, words(applied, &service.command));
+        let mut spec = ServiceSpec::new(
+            service_name(&self.id, &applied.run_name(name)),
+            digest,
+            words(applied, &service.command),
+        );
         self.surroundings(&mut spec, applied, &service.env, service.user.as_deref(), &service.dirs)?;
         spec.stop = Stop { signal: service.stop.signal.clone(), grace: duration(&service.stop.grace, 60) };
         if !service.success.is_empty() {

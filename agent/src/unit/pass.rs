@@ -89,7 +89,9 @@ impl Worker {
                     }
                 }
                 match pass {
-                    Pass::Wait(wait) => Pass::Wait([wait, self.drain_wait(&view)].into_iter().flatten().min()),
+                    Pass::Wait(wait) => {
+                        Pass::Wait([wait, self.drain_wait(&view)].into_iter().flatten().min())
+                    }
                     other => other,
                 }
             }
@@ -259,7 +261,8 @@ impl Worker {
                     "releases {} drain; moves when one of them has ended, or stoker rollout {app} now",
                     releases.join(" and ")
                 );
-                let status = Status::new(State::Waiting, message.clone()).fix(format!("stoker rollout {app} now"));
+                let status =
+                    Status::new(State::Waiting, message.clone()).fix(format!("stoker rollout {app} now"));
                 self.trouble = Some(Trouble { status, retry: None });
                 // What drains idle ends by itself soon.
                 let busy = self.services.busy.values().flat_map(BTreeMap::values).any(is_busy);

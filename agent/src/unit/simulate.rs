@@ -168,7 +168,12 @@ fn bind(
         let name = &port_name(name, port, n);
         let known = local.ports.get(name).is_some_and(|(_, count)| *count >= port.count);
         if !known {
-            let ours = |p: &u16| local.ports.values().any(|(first, count)| (*first..=first.saturating_add(count - 1)).contains(p));
+            let ours = |p: &u16| {
+                local
+                    .ports
+                    .values()
+                    .any(|(first, count)| (*first..=first.saturating_add(count - 1)).contains(p))
+            };
             let free = |p: &u16| !taken.contains(p) && !ours(p);
             let first = (port.prefer..=u16::MAX).find(free).unwrap_or(port.prefer);
             local.ports.insert(name.clone(), (first, port.count));
@@ -179,7 +184,8 @@ fn bind(
         .iter()
         .zip(folders(plan, n))
         .map(|((name, dir), made)| (name.clone(), place(core, unit, &made, dir).display().to_string()));
-    let port = |(name, port): (&String, &Port)| Some((name.clone(), *local.ports.get(&port_name(name, port, n))?));
+    let port =
+        |(name, port): (&String, &Port)| Some((name.clone(), *local.ports.get(&port_name(name, port, n))?));
     let secret = |(name, wanted): (&String, &stoker_model::plan::Secret)| {
         let own = || {
             let mine = snapshot.secrets.values().find(|s| s.app == unit.app && s.name == *name);
@@ -252,9 +258,10 @@ async fn describe(core: &Core, id: &UnitId, imagined: &Imagined, preview: &mut P
             let runs = |s: &Service| s.state != ServiceState::Stopped;
             let newest = r.services.iter().filter(|(_, s)| runs(s));
             let newest = newest.map(|(n, _)| before.map_or_else(|| n.clone(), |before| before.run_name(n)));
-            let older = r.generations.iter().flat_map(|g| {
-                g.services.iter().filter(|(_, s)| runs(s)).map(|(name, _)| named(name, g.n))
-            });
+            let older = r
+                .generations
+                .iter()
+                .flat_map(|g| g.services.iter().filter(|(_, s)| runs(s)).map(|(name, _)| named(name, g.n)));
             newest.chain(older).collect()
         })
         .unwrap_or_default();

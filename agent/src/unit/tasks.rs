@@ -132,7 +132,8 @@ impl Worker {
         self.stop_old_tasks().await?;
         let moved = self.local.candidate.is_none() || self.local.applied == self.local.candidate;
         let all = self.services.observed();
-        let states = self.local.applied.as_ref().map(|applied| services_of(applied, &all)).unwrap_or_default();
+        let states =
+            self.local.applied.as_ref().map(|applied| services_of(applied, &all)).unwrap_or_default();
         let task_states = self.task_states(view);
         let mut again: Option<Duration> = None;
         for (name, key, task) in self.newest_tasks() {
@@ -291,7 +292,9 @@ impl Worker {
     pub(super) async fn stop_orphans(&mut self) -> Result<(), Trouble> {
         let prefix = name_prefix(&self.id);
         let mut wanted = std::collections::BTreeSet::new();
-        wanted.extend(self.local.living().chain(&self.local.candidate).flat_map(|applied| applied.runs().into_keys()));
+        wanted.extend(
+            self.local.living().chain(&self.local.candidate).flat_map(|applied| applied.runs().into_keys()),
+        );
         for applied in [&self.local.applied, &self.local.candidate].into_iter().flatten() {
             wanted.extend(applied.tasks.keys().map(|name| format!("t.{name}")));
         }

@@ -144,7 +144,8 @@ impl Config {
 }
 
 fn drain_deadline(text: &str) -> Result<Option<String>, BadOption> {
-    let bad = |why: stoker_charm::size::SizeError| BadOption { option: "drain-deadline", why: why.to_string() };
+    let bad =
+        |why: stoker_charm::size::SizeError| BadOption { option: "drain-deadline", why: why.to_string() };
     if text.is_empty() {
         return Ok(None);
     }

@@ -222,7 +222,9 @@ impl<'a> Scene<'a> {
         for name in single {
             add(name, self.config.port(name), 1);
         }
-        for name in (0..self.own.workers.len()).flat_map(|at| ["worker", "worker-ui"].map(|name| nth(name, at))) {
+        for name in
+            (0..self.own.workers.len()).flat_map(|at| ["worker", "worker-ui"].map(|name| nth(name, at)))
+        {
             add(&name, self.config.port(&name), 1);
         }
         let driver = self.config.port("driver").min(u16::MAX - 3 * DRIVERS);

@@ -111,11 +111,14 @@ fn generations(records: &Records, found: &mut Vec<String>) {
         let app = |unit: &str| unit.rsplit_once('-').map(|(app, _)| app.to_owned()).unwrap_or_default();
         let kept = |key: &Value| {
             let ours = records.journal.iter().filter(|(other, _)| app(other) == app(unit));
-            ours.filter_map(|(_, local)| local["plan"]["generation"]["keep"].as_array()).any(|keep| keep.contains(key))
+            ours.filter_map(|(_, local)| local["plan"]["generation"]["keep"].as_array())
+                .any(|keep| keep.contains(key))
         };
         for frozen in local["generations"].as_array().into_iter().flatten() {
             let services = frozen["applied"]["plan"]["services"].as_object().into_iter().flatten();
-            let asks = services.into_iter().any(|(_, service)| service["busy"].as_object().is_some_and(|b| !b.is_empty()));
+            let asks = services
+                .into_iter()
+                .any(|(_, service)| service["busy"].as_object().is_some_and(|b| !b.is_empty()));
             if !asks && !kept(&frozen["generation"]["key"]) {
                 found.push(format!("{unit}: generation {} does not end", frozen["generation"]));
             }

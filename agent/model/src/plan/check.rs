@@ -136,15 +136,18 @@ fn generation(plan: &Plan) -> Result<(), PlanError> {
     };
     let plain = |key: &String| !key.is_empty() && key.len() <= MAX_KEY && !key.contains(char::is_control);
     if let Some(key) = [&generation.key].into_iter().chain(&generation.keep).find(|key| !plain(key)) {
-        return invalid(format!("the generation's key `{}` is empty, too long or no text", key.escape_debug()));
+        return invalid(format!(
+            "the generation's key `{}` is empty, too long or no text",
+            key.escape_debug()
+        ));
     }
     if let Some(deadline) = &generation.deadline {
         duration("the generation", "deadline", deadline)?;
     }
     match plan.dirs.iter().find(|(_, dir)| dir.generation && (dir.keep || dir.path.is_some())) {
-        Some((name, _)) => {
-            invalid(format!("folder `{name}` goes with its generation: it cannot be kept, nor have a place of its own"))
-        }
+        Some((name, _)) => invalid(format!(
+            "folder `{name}` goes with its generation: it cannot be kept, nor have a place of its own"
+        )),
         None => Ok(()),
     }
 }

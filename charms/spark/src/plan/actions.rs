@@ -41,7 +41,10 @@ pub(super) fn task(action: &Action, seen: &Observation, plan: &Plan) -> Task {
     let made = made.and_then(|scene| {
         if scene.own.coming {
             // Its master does not run yet, and another's has workers of another build.
-            return Err(format!("the cluster moves to Spark {}: run it again when it has", scene.spark.version));
+            return Err(format!(
+                "the cluster moves to Spark {}: run it again when it has",
+                scene.spark.version
+            ));
         }
         if !scene.folders_ready() {
             return Err(scene.status().message);

@@ -62,7 +62,9 @@ impl Cluster {
             url: address("master", "spark://${address:default}:${port:master}")?,
             ui: address("ui", "http://${address:default}:${port:master-ui}")?,
             history: address("history", "http://${address:default}:${port:history}")?,
-            masters: told(&master, "masters").and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default(),
+            masters: told(&master, "masters")
+                .and_then(|text| serde_json::from_str(&text).ok())
+                .unwrap_or_default(),
             unit: seen.unit.clone(),
             master,
             worker_cores: size.cores,

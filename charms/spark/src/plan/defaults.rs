@@ -108,8 +108,7 @@ fn application(scene: &Scene<'_>) -> Properties {
     all.set("spark.cores.max", config.default_cores.unwrap_or((scene.cluster.cores / 2).max(1)));
     let largest = scene.own.largest();
     let half = largest / 2;
-    let memory =
-        config.executor_memory.unwrap_or(half.clamp(512 * MIB, 4096 * MIB)).min(largest);
+    let memory = config.executor_memory.unwrap_or(half.clamp(512 * MIB, 4096 * MIB)).min(largest);
     all.set("spark.executor.memory", mebibytes(memory));
     if let Some(cores) = config.executor_cores {
         all.set("spark.executor.cores", cores);

@@ -68,7 +68,11 @@ impl Own {
         let offered = sum(&own.each);
         let more = whole.memory.saturating_sub(offered.memory);
         // What is freed goes to a further one; one that runs is never resized.
-        if own.each.len() == 1 && more >= LEAST && seen.generations.is_empty() && applied == Some(key.as_str()) {
+        if own.each.len() == 1
+            && more >= LEAST
+            && seen.generations.is_empty()
+            && applied == Some(key.as_str())
+        {
             own.each.push(Size { cores: whole.cores.saturating_sub(offered.cores).max(1), memory: more });
         }
         let coming = applied.is_some_and(|applied| applied != key);

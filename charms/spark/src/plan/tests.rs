@@ -549,7 +549,8 @@ fn a_dying_unit_goes_when_its_applications_have_ended() {
     let plan = planned(&seen);
     assert_eq!((plan.gone, plan.status.state), (false, State::Waiting));
     seen["services"] = json!({});
-    seen["generations"] = json!([{"n": 1, "services": {"master": {"state": "ready", "busy": {"applications": ["app-1"]}}}}]);
+    seen["generations"] =
+        json!([{"n": 1, "services": {"master": {"state": "ready", "busy": {"applications": ["app-1"]}}}}]);
     assert!(!planned(&seen).gone, "nor do those of an earlier generation end with it");
 }
 
@@ -684,9 +685,14 @@ fn another_build_is_a_generation_beside() {
     let first = planned(&seen);
     let key = first.generation.clone().unwrap().key;
     assert!(key.starts_with("3.5.9+3.3.4+java17+"), "{key}");
-    let marked: Vec<&String> = first.services.iter().filter(|(_, s)| s.generation).map(|(name, _)| name).collect();
+    let marked: Vec<&String> =
+        first.services.iter().filter(|(_, s)| s.generation).map(|(name, _)| name).collect();
     assert_eq!(marked, ["master", "worker"], "the history server is of none");
-    assert!(first.dirs["work"].generation && first.ports["master-ui"].generation && !first.dirs["home"].generation);
+    assert!(
+        first.dirs["work"].generation
+            && first.ports["master-ui"].generation
+            && !first.dirs["home"].generation
+    );
     assert!(!first.ports["driver"].generation && !first.ports["history"].generation);
 
     // Another build: what runs is taken to be in use until it was asked.
@@ -698,7 +704,11 @@ fn another_build_is_a_generation_beside() {
     seen["services"] = json!({"master": {"state": "ready"}, "worker": {"state": "ready"}});
     let careful = planned(&seen);
     assert_ne!(careful.generation.as_ref().unwrap().key, key);
-    assert!(worker_words(&careful, "worker").contains("-c 1 -m 512m"), "{}", worker_words(&careful, "worker"));
+    assert!(
+        worker_words(&careful, "worker").contains("-c 1 -m 512m"),
+        "{}",
+        worker_words(&careful, "worker")
+    );
     // Asked, and idle: it uses nothing.
     seen["services"]["worker"]["busy"] = json!({"applications": []});
     let second = planned(&seen);
@@ -708,7 +718,11 @@ fn another_build_is_a_generation_beside() {
     let second = planned(&seen);
     assert!(worker_words(&second, "worker").contains("-m 512m"));
     let app = &second.relations["7"].app;
-    assert_eq!((app["master"].as_str(), app["version"].as_str()), ("spark://10.0.0.5:7077", "3.5.9"), "not ready yet");
+    assert_eq!(
+        (app["master"].as_str(), app["version"].as_str()),
+        ("spark://10.0.0.5:7077", "3.5.9"),
+        "not ready yet"
+    );
     let mut action = seen.clone();
     action["action"] = json!({"name": "run-pi", "params": {}});
     assert!(planned(&action).action.unwrap().command.join(" ").contains("moves to Spark 3.5.8"));
@@ -735,7 +749,10 @@ fn another_build_is_a_generation_beside() {
     let alone = planned(&seen);
     assert_eq!(alone.services["worker"], second.services["worker"]);
     let more = worker_words(&alone, "worker-2");
-    assert!(more.contains("-c 3 -m 4812m") && more.contains("${dir:work-2}") && more.contains("${port:worker-2}"), "{more}");
+    assert!(
+        more.contains("-c 3 -m 4812m") && more.contains("${dir:work-2}") && more.contains("${port:worker-2}"),
+        "{more}"
+    );
     assert!(text(&alone, "driver/spark-defaults.conf").contains("spark.executor.memory 2406m"));
     assert_eq!(alone.files["daemon/spark-defaults.conf"], second.files["daemon/spark-defaults.conf"]);
 
@@ -744,7 +761,10 @@ fn another_build_is_a_generation_beside() {
     seen["resources"]["spark"]["build"] = json!(digest("spark"));
     seen["resources"]["spark"]["facts"]["version"] = json!("3.5.9");
     let back = planned(&seen);
-    assert_eq!((&back.services["worker"], &back.services["master"]), (&first.services["worker"], &first.services["master"]));
+    assert_eq!(
+        (&back.services["worker"], &back.services["master"]),
+        (&first.services["worker"], &first.services["master"])
+    );
 }
 
 #[test]
@@ -755,7 +775,8 @@ fn a_worker_takes_the_master_of_its_own_generation() {
     seen["units"] = json!(["spark/0", "spark/1"]);
     seen["leader"] = json!(false);
     seen["state"] = json!({"app": {"master": "spark/0"}});
-    let masters = |of: &str| json!({of: "spark://10.0.0.4:7079", "other": "spark://10.0.0.4:7077"}).to_string();
+    let masters =
+        |of: &str| json!({of: "spark://10.0.0.4:7079", "other": "spark://10.0.0.4:7077"}).to_string();
     seen["relations"] = json!([{"id": 1, "endpoint": "members", "interface": "spark-members", "remote": "spark",
         "life": "alive", "units": {"spark/0": {"master": "spark://10.0.0.4:7077", "ui": "http://10.0.0.4:8080",
             "history": "http://10.0.0.4:18080", "masters": masters("another")}}}]);
