@@ -3,7 +3,7 @@
 //! a lock on the file `slot-N` for as long as the kernel's process lives. It must not start anything beside the
 //! kernel: Jupyter signals this process.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -31,10 +31,12 @@ struct Asked {
     first: u16,
     count: u16,
     spark: PathBuf,
+    key: String,
     kernel: Vec<String>,
 }
 
-/// `kernel-launch --slots DIR --address ADDRESS --first PORT --count SETS --spark TREE -- PROGRAM [ARGUMENT]...`
+/// `kernel-launch --slots DIR --address ADDRESS --first PORT --count SETS --spark TREE [--key KEY] -- PROGRAM
+/// [ARGUMENT]...`; KEY names what the kernel's driver is of, for [`holds`].
 pub(crate) fn main(args: &[String]) -> Result<ExitCode> {
     let asked = parse(args)?;
     let (slot, lock) = take(&asked)?;
@@ -70,6 +72,7 @@ fn parse(args: &[String]) -> Result<Asked> {
             "--first" => asked.first = number()?,
             "--count" => asked.count = number()?,
             "--spark" => asked.spark = value.into(),
+            "--key" => asked.key.clone_from(value),
             _ => bail!("unknown option `{key}`"),
         }
     }
@@ -105,8 +108,8 @@ fn take(asked: &Asked) -> Result<(u16, File)> {
         {
             continue;
         }
-        // Whose it is, for people; the lock alone counts.
-        file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).ok();
+        // Whose it is, for people, and what it holds; that it is taken is the lock's to say.
+        file.set_len(0).and_then(|()| writeln!(file, "{}\n{}", std::process::id(), asked.key)).ok();
         return Ok((slot, file));
     }
     bail!(
@@ -114,6 +117,35 @@ fn take(asked: &Asked) -> Result<(u16, File)> {
          the option max-kernels",
         asked.count
     )
+}
+
+/// `holds DIR`: prints the keys of the kernels that live, as JSON `{"holds": [KEY...]}`.
+pub(crate) fn holds(args: &[String]) -> Result<ExitCode> {
+    let [folder] = args else { bail!("usage: holds DIR") };
+    let mut out = std::io::stdout().lock();
+    let result = serde_json::json!({"holds": held(Path::new(folder))?});
+    writeln!(out, "{result}").and_then(|()| out.flush()).context("cannot write to standard output")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn held(folder: &Path) -> Result<BTreeSet<String>> {
+    let mut keys = BTreeSet::new();
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        // No kernel was ever started.
+        Err(why) if why.kind() == std::io::ErrorKind::NotFound => return Ok(keys),
+        Err(why) => return Err(why).with_context(|| format!("cannot read `{}`", folder.display())),
+    };
+    for path in entries.flatten().map(|entry| entry.path()) {
+        let file = File::open(&path).with_context(|| format!("cannot open `{}`", path.display()))?;
+        // Shared, so that two that ask do not take each other for kernels.
+        if matches!(file.try_lock_shared(), Err(fs::TryLockError::WouldBlock)) {
+            let text =
+                fs::read_to_string(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
+            keys.extend(text.lines().nth(1).filter(|key| !key.is_empty()).map(str::to_owned));
+        }
+    }
+    Ok(keys)
 }
 
 fn ports(asked: &Asked, slot: u16) -> [u16; SET as usize] {
@@ -169,8 +201,18 @@ mod tests {
     fn asked(address: &str, slots: &Path, first: u16, count: u16) -> Asked {
         let args =
             ["--slots", &slots.display().to_string(), "--address", address, "--first"].map(String::from);
-        let rest =
-            [&first.to_string(), "--count", &count.to_string(), "--spark", "/s", "--", "/bin/true", "-f"];
+        let rest = [
+            &first.to_string(),
+            "--count",
+            &count.to_string(),
+            "--spark",
+            "/s",
+            "--key",
+            "k",
+            "--",
+            "/bin/true",
+            "-f",
+        ];
         let args: Vec<String> = args.into_iter().chain(rest.map(String::from)).collect();
         parse(&args).unwrap()
     }
@@ -195,12 +237,17 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let asked = asked("127.9.0.2", &folder.path().join("slots"), 25_000, 2);
         let (one, first) = take(&asked).unwrap();
-        let (two, _second) = take(&asked).unwrap();
+        let (two, second) = take(&asked).unwrap();
         assert_eq!((one, two), (0, 1));
+        assert_eq!(held(&asked.slots).unwrap(), BTreeSet::from(["k".to_owned()]));
         let why = take(&asked).unwrap_err().to_string();
         assert!(why.contains("all 2 sets"), "{why}");
         drop(first);
         assert_eq!(take(&asked).unwrap().0, 0);
+        drop(second);
+        assert!(
+            held(&asked.slots).unwrap().is_empty() && held(Path::new("/nonexistent")).unwrap().is_empty()
+        );
     }
 
     #[test]

@@ -17,6 +17,6 @@ fn main() -> ExitCode {
         // Facts of Python environments are read by the SDK.
         inspect: None,
         recipe: Some(Recipe { product: "python", make: recipe::make, versions: recipe::versions }),
-        programs: &[("kernel-launch", launch::main), ("url", url::main)],
+        programs: &[("kernel-launch", launch::main), ("holds", launch::holds), ("url", url::main)],
     })
 }

@@ -12,7 +12,7 @@ mod tests;
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use serde_json::Value;
+use serde_json::{Value, json};
 use stoker_charm::observation::{Facts, Life, Observation};
 use stoker_charm::plan::{Dir, Plan, Port, Published, Secret, Task, Tree};
 use stoker_charm::status::{State, Status};
@@ -25,6 +25,10 @@ use crate::url::TOKEN;
 const USER: &str = "jupyter";
 /// Key of `state.unit`: the environment that kernels were last offered with.
 const OFFERED: &str = "offered";
+/// Key of `state.unit`: the data of clusters by key, of the present one and of those that kernels hold.
+const CLUSTERS: &str = "clusters";
+/// The task that tells what kernels hold.
+const HOLDS: &str = "holds";
 
 /// The plan.
 #[allow(clippy::unnecessary_wraps, reason = "the SDK calls it; other charms can fail")]
@@ -69,6 +73,9 @@ pub(crate) fn plan(seen: &Observation) -> Result<Plan> {
         Err(gap) => Err(gap.status.clone()),
     };
     server::add(&options, &mut out);
+    if seen.charm.parse::<stoker_charm::ids::Digest>().is_ok() && !out.relations.is_empty() {
+        out.tasks.insert(HOLDS.into(), ask_holds());
+    }
     if seen.action.as_ref().is_some_and(|action| action.name == "url") {
         out.action = Some(url());
     }
@@ -98,13 +105,37 @@ fn status(seen: &Observation, cluster: Option<&Cluster>, offered: Result<(), Sta
     }
 }
 
+/// The keys of what living kernels began on; `None` while that is not known.
+fn holds(seen: &Observation) -> Option<Vec<String>> {
+    let told = seen.tasks.get(HOLDS)?.result.get(HOLDS)?.as_array()?;
+    Some(told.iter().filter_map(Value::as_str).map(ToOwned::to_owned).collect())
+}
+
+/// Asks, again and again, which kernels live.
+fn ask_holds() -> Task {
+    Task {
+        command: ["${tree:charm}/bin/jupyter", HOLDS, "${dir:home}/slots"].map(Into::into).to_vec(),
+        user: Some(USER.into()),
+        trees: vec!["charm".into()],
+        dirs: vec!["home".into()],
+        // What it said holds whichever charm asked.
+        key: Some(HOLDS.into()),
+        every: Some("15s".into()),
+        timeout: Some("30s".into()),
+        ..Task::default()
+    }
+}
+
 /// What executors need to know, and whose driver it is.
 fn publish(seen: &Observation, relation: u64, out: &mut Plan) {
     let user = seen.users.get(USER).map_or(USER, String::as_str);
-    let app = BTreeMap::from([
+    let mut app = BTreeMap::from([
         ("python".to_owned(), "${tree:python}".to_owned()),
         ("user".to_owned(), user.to_owned()),
     ]);
+    let told = seen.relations.iter().find(|r| r.id == relation).and_then(|r| r.ours.app.get(HOLDS).cloned());
+    let held = holds(seen).map_or(told, |held| (!held.is_empty()).then(|| json!(held).to_string()));
+    app.extend(held.map(|held| (HOLDS.to_owned(), literal(&held))));
     out.relations.insert(relation.to_string(), Published { app, ..Published::default() });
 }
 

@@ -13,6 +13,8 @@ pub(super) struct Cluster {
     pub(super) relation: u64,
     pub(super) app: String,
     pub(super) master: String,
+    /// What its drivers stay with for as long as they run.
+    pub(super) key: String,
     pub(super) version: String,
     /// The Spark tree that executors run.
     pub(super) build: Digest,
@@ -56,6 +58,19 @@ pub(super) fn find(seen: &Observation) -> Result<Option<Cluster>, Gap> {
     related.min_by_key(|r| r.id).map(read).transpose()
 }
 
+/// A cluster as it was when its data were this.
+pub(super) fn remembered(of: &Cluster, app: BTreeMap<String, String>) -> Option<Cluster> {
+    let relation = Relation { id: of.relation, remote: of.app.clone(), app, ..Relation::default() };
+    read(&relation).ok()
+}
+
+impl Cluster {
+    /// A short name for its key.
+    pub(super) fn tag(&self) -> String {
+        Digest::of(self.key.as_bytes()).hex()[..8].to_owned()
+    }
+}
+
 fn read(relation: &Relation) -> Result<Cluster, Gap> {
     let gap = |status: Status| Gap { relation: relation.id, status };
     let need = |key: &str| match relation.app.get(key).map(|value| value.trim()) {
@@ -74,6 +89,7 @@ fn read(relation: &Relation) -> Result<Cluster, Gap> {
         relation: relation.id,
         app: relation.remote.clone(),
         master: need("master")?,
+        key: optional("key").unwrap_or(&build).to_owned(),
         version: need("version")?,
         build: build.parse().map_err(|_| wrong("build", format!("`{build}` is no digest")))?,
         hadoop: optional("hadoop").unwrap_or_default().to_owned(),

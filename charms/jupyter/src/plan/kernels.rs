@@ -11,7 +11,7 @@ use stoker_charm::site;
 use stoker_charm::status::{State, Status};
 
 use super::cluster::Cluster;
-use super::{OFFERED, USER, base, literal, server};
+use super::{CLUSTERS, OFFERED, USER, base, literal, server};
 use crate::options::{Options, Profile};
 
 /// The folder of files that Jupyter looks for kernels in; it has a fixed path.
@@ -25,34 +25,66 @@ pub(super) fn offer(
     python: &str,
     out: &mut Plan,
 ) -> Result<(), Status> {
+    held(seen, options, cluster, out);
     out.trees.insert("spark".into(), base(&cluster.build));
     linked(seen, cluster, python, out)?;
     let java = java(seen, cluster, out)?;
     if let Some((build, _)) = &cluster.jars {
         out.trees.insert("jars".into(), base(build));
     }
-    if let Some(id) = &cluster.auth {
-        out.secrets.insert("spark".into(), Secret { from: Some(id.clone()), ..Secret::default() });
-    }
-    file(
-        out,
-        "hadoop/core-site.xml",
-        literal(&site::xml(&over(&cluster.sites.core_site, &options.core_site))),
-    );
-    file(
-        out,
-        "hadoop/hdfs-site.xml",
-        literal(&site::xml(&over(&cluster.sites.hdfs_site, &options.hdfs_site))),
-    );
+    drivers(seen, options, cluster, "jars", out);
     for profile in &options.profiles {
-        let conf = folder("conf", profile);
-        file(out, &format!("{conf}/spark-defaults.conf"), defaults(seen, options, cluster, profile));
-        file(out, &format!("{conf}/log4j2.properties"), log4j(&options.log4j));
+        let conf = folder(&format!("conf-{}", cluster.tag()), profile);
         let spec = spec(options, cluster, profile, &java, &conf);
         let name = format!("{SHARE}/kernels/{}/kernel.json", folder("pyspark", profile));
         out.files.insert(name, File { text: spec, live: true, user: Some(USER.into()), ..File::default() });
     }
     Ok(())
+}
+
+/// The configuration of a cluster's drivers, in folders that are named after its key: a kernel finds its own for as long
+/// as it lives.
+fn drivers(seen: &Observation, options: &Options, cluster: &Cluster, jars: &str, out: &mut Plan) {
+    if let Some(id) = &cluster.auth {
+        out.secrets.insert("spark".into(), Secret { from: Some(id.clone()), ..Secret::default() });
+    }
+    let tag = cluster.tag();
+    let sites = [
+        ("core-site", over(&cluster.sites.core_site, &options.core_site)),
+        ("hdfs-site", over(&cluster.sites.hdfs_site, &options.hdfs_site)),
+    ];
+    for (name, pairs) in sites {
+        file(out, &format!("hadoop-{tag}/{name}.xml"), literal(&site::xml(&pairs)));
+    }
+    for profile in &options.profiles {
+        let conf = folder(&format!("conf-{tag}"), profile);
+        file(out, &format!("{conf}/spark-defaults.conf"), defaults(seen, options, cluster, profile, jars));
+        file(out, &format!("{conf}/log4j2.properties"), log4j(&options.log4j));
+    }
+}
+
+/// What kernels of earlier generations still use stays as it was: their trees and their configuration. The cluster's
+/// data are remembered for that, those of the present one and of each that is held.
+fn held(seen: &Observation, options: &Options, cluster: &Cluster, out: &mut Plan) {
+    let relation = seen.relations.iter().find(|relation| relation.id == cluster.relation);
+    let mut memory: BTreeMap<String, BTreeMap<String, String>> =
+        seen.state.unit.get(CLUSTERS).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let holds = super::holds(seen);
+    memory.retain(|key, _| *key != cluster.key && holds.as_ref().is_none_or(|holds| holds.contains(key)));
+    for app in memory.values() {
+        let Some(old) = super::cluster::remembered(cluster, app.clone()) else { continue };
+        let tag = old.tag();
+        out.trees.insert(format!("spark-{tag}"), base(&old.build));
+        out.trees.extend(old.java_build.iter().map(|build| (format!("java-{tag}"), base(build))));
+        let jars = format!("jars-{tag}");
+        out.trees.extend(old.jars.iter().map(|(build, _)| (jars.clone(), base(build))));
+        // One secret serves all of a cluster's generations.
+        if old.auth == cluster.auth {
+            drivers(seen, options, &old, &jars, out);
+        }
+    }
+    memory.extend(relation.map(|relation| (cluster.key.clone(), relation.app.clone())));
+    out.state.unit.insert(CLUSTERS.into(), serde_json::to_string(&memory).unwrap_or_default());
 }
 
 /// Executors use the notebook's environment, so it must be on their hosts before a kernel is offered, and drivers
@@ -119,7 +151,13 @@ fn over(base: &BTreeMap<String, String>, set: &BTreeMap<String, String>) -> BTre
 
 /// spark-defaults.conf of a driver: what it must have, the cluster's, the profile's, the user's; last the secret,
 /// which must be in the configuration itself (Spark asks for it there) and goes to no command line from here.
-fn defaults(seen: &Observation, options: &Options, cluster: &Cluster, profile: &Profile) -> String {
+fn defaults(
+    seen: &Observation,
+    options: &Options,
+    cluster: &Cluster,
+    profile: &Profile,
+    jars: &str,
+) -> String {
     let mut keys: BTreeMap<String, String> = BTreeMap::new();
     let mut set = |key: &str, value: String| keys.insert(key.to_owned(), value);
     set("spark.app.name", format!("notebook on {}", seen.unit));
@@ -134,7 +172,7 @@ fn defaults(seen: &Observation, options: &Options, cluster: &Cluster, profile: &
         for who in ["driver", "executor"] {
             set(
                 &format!("spark.{who}.extraClassPath"),
-                format!("${{tree:jars}}{slash}{}/*", literal(folder)),
+                format!("${{tree:{jars}}}{slash}{}/*", literal(folder)),
             );
         }
     }
@@ -221,6 +259,8 @@ fn spec(options: &Options, cluster: &Cluster, profile: &Profile, java: &Java, co
         &options.max_kernels.to_string(),
         "--spark",
         "${tree:spark}",
+        "--key",
+        &literal(&cluster.key),
         "--",
         server::PYTHON,
         "-m",
@@ -237,7 +277,7 @@ fn spec(options: &Options, cluster: &Cluster, profile: &Profile, java: &Java, co
         "env": {
             "SPARK_HOME": "${tree:spark}",
             "SPARK_CONF_DIR": format!("${{file:{conf}}}"),
-            "HADOOP_CONF_DIR": "${file:hadoop}",
+            "HADOOP_CONF_DIR": format!("${{file:hadoop-{}}}", cluster.tag()),
             "SPARK_LOCAL_IP": "${address:default}",
             "SPARK_LOCAL_DIRS": "${dir:local}",
             "JAVA_HOME": java.home,

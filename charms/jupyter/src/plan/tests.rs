@@ -49,6 +49,11 @@ fn planned(seen: &Observation) -> Plan {
     stoker_charm::plan::parse(&serde_json::to_vec(&made).unwrap(), seen).unwrap()
 }
 
+/// A file of the related cluster's drivers: folders are named after its key, here its build.
+fn conf_file(folder: &str, file: &str) -> String {
+    format!("{folder}-{}/{file}", &stoker_charm::ids::Digest::of(digest('b').as_bytes()).hex()[..8])
+}
+
 fn kernels(plan: &Plan) -> BTreeSet<&str> {
     plan.files.keys().filter_map(|f| f.strip_prefix("share/kernels/")?.strip_suffix("/kernel.json")).collect()
 }
@@ -97,7 +102,7 @@ fn a_cluster_becomes_a_kernel() {
     assert_eq!(spec["env"]["PYSPARK_PYTHON"], "${tree:python}/bin/python");
     assert_eq!(plan.trees["spark"].base.to_string(), digest('b'));
     assert_eq!(plan.secrets["spark"].from.as_deref(), Some("secret:s1"));
-    let conf = &plan.files["conf/spark-defaults.conf"].text;
+    let conf = &plan.files[&conf_file("conf", "spark-defaults.conf")].text;
     for line in [
         "spark.master spark://10.0.0.5:7077",
         "spark.cores.max 2",
@@ -108,7 +113,7 @@ fn a_cluster_becomes_a_kernel() {
     ] {
         assert!(conf.lines().any(|l| l == line), "{line}\n{conf}");
     }
-    assert!(plan.files["hadoop/core-site.xml"].text.contains("<value>hdfs://ns</value>"));
+    assert!(plan.files[&conf_file("hadoop", "core-site.xml")].text.contains("<value>hdfs://ns</value>"));
     let bag = &plan.relations["6"].app;
     assert_eq!((bag["python"].as_str(), bag["user"].as_str()), ("${tree:python}", "stoker-jupyter"));
 }
@@ -125,8 +130,8 @@ fn the_server_does_not_notice_its_cluster() {
     assert_eq!(inputs(&alone), inputs(&related));
     assert_eq!(inputs(&related), inputs(&moved));
     let follows = &related.services["lab"].follows;
-    for name in ["tree:spark", "tree:charm", "file:share", "file:conf", "file:hadoop"] {
-        assert!(follows.iter().any(|f| f == name), "{name}: {follows:?}");
+    for name in ["tree:spark", "tree:charm", "file:share", "file:conf-", "file:hadoop-"] {
+        assert!(follows.iter().any(|f| f.starts_with(name)), "{name}: {follows:?}");
     }
     assert!(!related.services["lab"].trees.contains(&"charm".to_owned()));
 }
@@ -185,11 +190,11 @@ fn what_the_user_sets_comes_last() {
         config.insert("cull-idle".into(), json!("2h"));
     }));
     assert_eq!(kernels(&plan), ["pyspark", "pyspark-large"].into());
-    let conf = &plan.files["conf-large/spark-defaults.conf"].text;
+    let conf = &plan.files[&conf_file("conf", "spark-defaults.conf").replace('/', "-large/")].text;
     assert!(conf.contains("spark.cores.max 5\n") && conf.contains("spark.executor.memory 4096m\n"), "{conf}");
     assert!(conf.contains("spark.x $${port:lab} \\\\d\n"), "{conf}");
-    assert!(plan.files["hadoop/hdfs-site.xml"].text.contains("dfs.replication"));
-    assert!(plan.files["conf/log4j2.properties"].text.contains("rootLogger.level=info\n"));
+    assert!(plan.files[&conf_file("hadoop", "hdfs-site.xml")].text.contains("dfs.replication"));
+    assert!(plan.files[&conf_file("conf", "log4j2.properties")].text.contains("rootLogger.level=info\n"));
     let command = &plan.services["lab"].command;
     for word in ["--ServerApp.quit_button=False", "--MappingKernelManager.cull_idle_timeout=7200"] {
         assert!(command.iter().any(|w| w == word), "{word}: {command:?}");
@@ -270,7 +275,7 @@ proptest! {
         let (one, mut other) = (planned(&whole), planned(&seen));
         other.state = one.state.clone();
         prop_assert_eq!(one, other);
-        prop_assert_eq!(BTreeMap::from([("offered".to_owned(), digest('a'))]), planned(&seen).state.unit);
+        prop_assert_eq!(&digest('a'), &planned(&seen).state.unit["offered"]);
     }
 }
 
@@ -288,7 +293,7 @@ fn drivers_run_on_the_clusters_java_and_jars() {
         (plan.trees["java"].base.to_string(), plan.trees["jars"].base.to_string()),
         (digest('d'), digest('e'))
     );
-    let conf = &plan.files["conf/spark-defaults.conf"].text;
+    let conf = &plan.files[&conf_file("conf", "spark-defaults.conf")].text;
     assert!(conf.contains("spark.executor.extraClassPath ${tree:jars}/jars/*\n"), "{conf}");
     let follows = &plan.services["lab"].follows;
     assert!(
@@ -307,4 +312,51 @@ fn drivers_run_on_the_clusters_java_and_jars() {
     assert!(spec(&plan).contains("${tree:java}") && plan.trees["java"].base.to_string() == digest('f'));
     let blocked = attached(21).status;
     assert!(blocked.message.contains("the attached Java is not Java 17"), "{blocked:?}");
+}
+
+#[test]
+fn what_kernels_hold_stays_as_it_was() {
+    let mut seen = observation(|seen| {
+        relate(seen);
+        seen["relations"][0]["app"]["key"] = json!("k1");
+    });
+    let first = planned(&seen);
+    let spec = &first.files["share/kernels/pyspark/kernel.json"].text;
+    assert!(spec.contains(r#""--key""#) && spec.contains(r#""k1""#), "{spec}");
+    assert_eq!(first.tasks["holds"].every.as_deref(), Some("15s"));
+    assert!(!first.relations["6"].app.contains_key("holds"));
+
+    // Another generation, while a kernel of the first lives.
+    seen.state = first.state.clone();
+    let app = &mut seen.relations[0].app;
+    app.insert("key".into(), "k2".into());
+    app.insert("build".into(), digest('d'));
+    app.insert("master".into(), "spark://10.0.0.5:7079".into());
+    let task = json!({"key": "t", "state": "done", "exit": 0, "result": {"holds": ["k1"]}});
+    seen.tasks.insert("holds".into(), serde_json::from_value(task).unwrap());
+    let second = planned(&seen);
+    assert_eq!(second.relations["6"].app["holds"], r#"["k1"]"#);
+    let of_first: Vec<&String> =
+        first.files.keys().filter(|name| name.starts_with("conf-") || name.starts_with("hadoop-")).collect();
+    assert_eq!(of_first.len(), 4);
+    assert!(
+        of_first.iter().all(|name| first.files[*name] == second.files[*name]),
+        "{:?}",
+        second.files.keys()
+    );
+    assert!(
+        second
+            .trees
+            .iter()
+            .any(|(name, tree)| name.starts_with("spark-") && tree.base.to_string() == digest('b'))
+    );
+    assert!(second.files["share/kernels/pyspark/kernel.json"].text.contains(r#""k2""#));
+    assert_eq!(inputs(&first), inputs(&second));
+
+    // The kernel has ended.
+    seen.state = second.state.clone();
+    seen.tasks.get_mut("holds").unwrap().result = json!({"holds": []});
+    let third = planned(&seen);
+    assert!(of_first.iter().all(|name| !third.files.contains_key(*name)));
+    assert!(!third.state.unit["clusters"].contains("k1"));
 }
