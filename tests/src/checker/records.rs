@@ -88,13 +88,13 @@ impl Records {
 }
 
 /// What is applied, then what is frozen, in a unit's journal record.
-pub fn living(local: &Value) -> impl Iterator<Item = &Value> {
+pub(super) fn living(local: &Value) -> impl Iterator<Item = &Value> {
     let frozen = local["generations"].as_array().into_iter().flatten();
     std::iter::once(&local["applied"]).chain(frozen.map(|frozen| &frozen["applied"]))
 }
 
 /// The services of an applied plan: the plan's name, and the one that it runs under.
-pub fn service_names(applied: &Value) -> Vec<(String, String)> {
+pub(super) fn service_names(applied: &Value) -> Vec<(String, String)> {
     let n = &applied["bindings"]["generation"]["n"];
     let run = |name: &String| match applied["plan"]["services"][name]["generation"] == true && n.is_u64() {
         true => format!("{name}.g{n}"),
