@@ -96,9 +96,9 @@ pub(super) fn living(local: &Value) -> impl Iterator<Item = &Value> {
 /// The services of an applied plan: the plan's name, and the one that it runs under.
 pub(super) fn service_names(applied: &Value) -> Vec<(String, String)> {
     let n = &applied["bindings"]["generation"]["n"];
-    let run = |name: &String| match applied["plan"]["services"][name]["generation"] == true && n.is_u64() {
-        true => format!("{name}.g{n}"),
-        false => name.clone(),
+    let run = |name: &String| {
+        let of_it = applied["plan"]["services"][name]["generation"] == true && n.is_u64();
+        if of_it { format!("{name}.g{n}") } else { name.clone() }
     };
     let services = applied["services"].as_object().into_iter().flatten();
     services.map(|(name, _)| (name.clone(), run(name))).collect()

@@ -56,7 +56,7 @@ fn a_new_generation_starts_beside_what_is_busy_and_back_is_where_it_was() {
     assert_eq!(agent.ports("echo/0")[0], port);
     until_only(&agent, &["echo-0-echo.g1"]);
     assert_eq!(text_at(&agent, newest), Value::Null, "{second:?}");
-    assert_eq!(agent.unit_status("echo/0"), "active");
+    until_seen("nothing is left to say", || agent.unit_status("echo/0"), |status| status == "active");
 
     // Forward again is a new start; the old one ends when it is idle, and its folder and port go with it.
     agent.config("echo generation=k2 text=two");
