@@ -62,6 +62,7 @@ impl Worker {
                     self.core.supervisor.stop(&full).await?;
                     hit("agent.service.halted");
                     self.services.forget(&run);
+                    self.services.refresh(&self.local).await?;
                 }
                 continue;
             }
