@@ -11,7 +11,7 @@ use stoker_model::local::Local;
 use stoker_model::observation::{Life, Service, ServiceState, TaskState};
 use stoker_model::observe::{Here, missing_resources, observe, task_owner};
 use stoker_model::plan::{Plan, Port, Task};
-use stoker_model::record::{TaskResult, Unit};
+use stoker_model::record::{TaskResult, Unit, UnitReport};
 use stoker_model::report::bags;
 use stoker_model::resolve::{Applied, Bindings, Changes, resolve};
 use stoker_model::snapshot::Snapshot;
@@ -39,7 +39,18 @@ pub(crate) async fn simulate(core: &Core, wanted: &Snapshot) -> Result<Preview, 
     let mut problems = BTreeSet::new();
     for id in snapshot.units.keys() {
         let mut local = core.local(id)?.unwrap_or_else(|| Local::new(id.clone()));
-        let services = core.snapshot().reports.get(id).map(|r| r.services.clone()).unwrap_or_default();
+        let report = core.snapshot().reports.get(id).cloned();
+        let mut services = report.map(|report| reported(&local, &report)).unwrap_or_default();
+        // A move asks what would go on beside it, and the charm plans by the answers.
+        let of = local.applied.as_ref().and_then(|applied| applied.bindings.generation.as_ref());
+        let n = of.map(|generation| generation.n);
+        let runs = |(run, service): &(&String, &Service)| {
+            n.is_some() && split(run).1 == n && service.state != ServiceState::Stopped
+        };
+        let newest: BTreeSet<String> = services.iter().filter(runs).map(|(run, _)| run.clone()).collect();
+        for (run, busy) in ask_busy(core, &local, &newest).await {
+            services.entry(run).or_default().busy = busy;
+        }
         let before = local.clone();
         // A move that waits is on its way already: what is previewed comes after it.
         if let Some(candidate) = local.candidate.clone().filter(|c| c.plan.hold.is_none()) {
@@ -129,6 +140,17 @@ async fn step(
     imagined.local.plan = Some(plan);
     imagined.local.answered = Some(digest);
     Ok(true)
+}
+
+/// A unit's services as it reported them, by the names that they run under.
+fn reported(local: &Local, report: &UnitReport) -> BTreeMap<String, Service> {
+    let run = |name: &String| local.applied.as_ref().map_or_else(|| name.clone(), |a| a.run_name(name));
+    let newest = report.services.iter().map(|(name, service)| (run(name), service.clone()));
+    let older = report.generations.iter().flat_map(|generation| {
+        let n = generation.n;
+        generation.services.iter().map(move |(name, service)| (named(name, n), service.clone()))
+    });
+    newest.chain(older).collect()
 }
 
 /// The plan is applied, and what it starts is ready at once: what is older drains.
