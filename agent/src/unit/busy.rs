@@ -74,22 +74,47 @@ fn so_many(n: u64, what: &str) -> String {
 
 /// What is busy, in words: `2 kernels`, `1 application`.
 pub(crate) fn in_words(answers: &BTreeMap<String, BTreeMap<String, Value>>) -> Vec<String> {
-    let mut words = Vec::new();
-    for values in answers.values() {
-        for (what, value) in values.iter().filter(|(_, value)| is_busy(value)) {
-            words.push(match value {
-                Value::Array(items) => so_many(items.len() as u64, what),
-                Value::Number(n) => n.as_u64().map_or_else(|| format!("{n} {what}"), |n| so_many(n, what)),
-                _ => what.clone(),
-            });
+    let mut named: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    let mut counted: BTreeMap<&str, u64> = BTreeMap::new();
+    for (what, value) in answers.values().flatten().filter(|(_, value)| is_busy(value)) {
+        match value {
+            // Two services that name the same are busy with the same.
+            Value::Array(items) => {
+                named.entry(what).or_default().extend(items.iter().map(ToString::to_string));
+            }
+            Value::Number(n) => *counted.entry(what).or_default() += n.as_u64().unwrap_or(1),
+            _ => {
+                counted.entry(what).or_default();
+            }
         }
     }
-    words
+    let named = named.into_iter().map(|(what, items)| so_many(items.len() as u64, what));
+    let words = |(what, n): (&str, u64)| if n == 0 { what.to_owned() } else { so_many(n, what) };
+    named.chain(counted.into_iter().map(words)).collect()
 }
 
 impl Worker {
     /// Asks, remembers the answers for the observation, and returns what is busy in words.
     pub(super) async fn ask_busy(&mut self, _view: &View, services: &BTreeSet<String>) -> Vec<String> {
         in_words(&ask_busy(&self.core, &self.local, services).await)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_two_services_name_is_counted_once() {
+        let answers = [
+            ("master", "applications", json!(["a", "b"])),
+            ("worker", "applications", json!(["a"])),
+            ("lab", "kernels", json!(1)),
+            ("idle", "jobs", json!([])),
+            ("other", "a session", json!(true)),
+        ];
+        let answers = answers.map(|(run, what, value)| (run.to_owned(), [(what.to_owned(), value)].into()));
+        assert_eq!(in_words(&answers.into()), ["2 applications", "a session", "1 kernel"]);
     }
 }
