@@ -107,14 +107,16 @@ mod tests {
 
     #[test]
     fn what_two_services_name_is_counted_once() {
-        let answers = [
+        let mut answers: BTreeMap<String, BTreeMap<String, Value>> = BTreeMap::new();
+        for (run, what, value) in [
             ("master", "applications", json!(["a", "b"])),
             ("worker", "applications", json!(["a"])),
             ("lab", "kernels", json!(1)),
             ("idle", "jobs", json!([])),
             ("other", "a session", json!(true)),
-        ];
-        let answers = answers.map(|(run, what, value)| (run.to_owned(), [(what.to_owned(), value)].into()));
-        assert_eq!(in_words(&answers.into()), ["2 applications", "a session", "1 kernel"]);
+        ] {
+            answers.insert(run.to_owned(), BTreeMap::from([(what.to_owned(), value)]));
+        }
+        assert_eq!(in_words(&answers), ["2 applications", "a session", "1 kernel"]);
     }
 }
