@@ -84,6 +84,7 @@ fn a_task_runs_once() {
     );
     assert_eq!(values(&text, "RuntimeMaxSec"), ["5000ms"]);
     assert_eq!(values(&text, "Restart"), ["no"]);
+    assert_eq!(values(&text, "CollectMode"), ["inactive-or-failed"]);
     assert!(values(&text, "StandardOutput")[0].ends_with("/stoker-default-web-0-server/stdout"));
     assert!(!text.contains("[Install]"), "no task is started at boot");
 }
