@@ -21,7 +21,7 @@ fn service() -> ServiceSpec {
     spec.cwd = Some("/var/lib/stoker/models/default/units/web-0/data".into());
     spec.write = vec!["/var/lib/stoker/models/default/units/web-0/data".into(), "/data/1".into()];
     spec.deny_write = vec!["/var/lib/stoker/builds".into()];
-    spec.stop = Stop { signal: "TERM".into(), grace: Duration::from_secs(900) };
+    spec.stop = Stop { signal: "TERM".into(), grace: Duration::from_mins(15) };
     spec.restart = Restart { on: RestartOn::Failure, backoff: [1, 5, 60].map(Duration::from_secs).to_vec() };
     spec.limits = Limits { memory: 1 << 30, cores: 2, nofile: 0 };
     spec.mark = [
