@@ -103,10 +103,14 @@ class Product(Attempt):
         for option in (f"prefer-ports=history={self.history}", f"driver-options={QUICK}", f"executor-options={QUICK}"):
             given += ["--config", option]
         agent("deploy", "spark", APP, *given, "--no-wait")
-        agent("integrate", APP, hdfs.app, "--no-wait")
-        hdfs.related()
-        agent("wait", APP, "--timeout", PATIENCE, check=False)
-        self.refused = self.trouble()
+        try:
+            agent("integrate", APP, hdfs.app, "--no-wait")
+            hdfs.related()
+            agent("wait", APP, "--timeout", PATIENCE, check=False)
+            self.refused = self.trouble()
+        except BaseException:
+            self.end()
+            raise
 
     def status(self):
         return self.agent.asked("status")["applications"][APP]

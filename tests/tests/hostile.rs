@@ -8,8 +8,9 @@ use std::process::Command;
 
 use stoker_tests::Agent;
 
-/// What an agent may have had in memory at most, in KiB.
-const PEAK: u64 = 64 * 1024;
+/// What refusing may take beside an agent at rest, in KiB. A released agent takes about 15 MiB at rest: less than 64 MiB
+/// together. These tests run a build for development, which takes 30.
+const PEAK: u64 = 48 * 1024;
 
 fn corpus(kind: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/corpus").join(kind);
@@ -76,6 +77,7 @@ fn refuse(agent: &Agent, path: &Path) -> String {
 #[test]
 fn each_is_refused_for_what_is_wrong_with_it_and_nothing_stays() {
     let agent = agent();
+    let before = peak(&agent);
     let mut words = words();
     for path in corpus("refused") {
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
@@ -88,7 +90,7 @@ fn each_is_refused_for_what_is_wrong_with_it_and_nothing_stays() {
     for path in corpus("accepted") {
         agent.words(&["builds", "add", path.to_str().unwrap()]).exits(0);
     }
-    assert!(peak(&agent) <= PEAK, "{} KiB", peak(&agent));
+    assert!(peak(&agent) <= before + PEAK, "{} KiB, before {before}", peak(&agent));
 }
 
 /// A script for Python that writes an archive to the file it is given.
@@ -151,7 +153,7 @@ fn bombs_cost_neither_disk_nor_memory() {
         assert!(made.success(), "{name}");
         let said = refuse(&agent, &path);
         assert!(said.contains(word), "{name}: {said}");
-        assert!(peak(&agent) <= PEAK, "{name}: {} KiB, before {before}", peak(&agent));
+        assert!(peak(&agent) <= before + PEAK, "{name}: {} KiB, before {before}", peak(&agent));
         fs::remove_file(&path).unwrap();
     }
     // Packed again and again it is no archive of files at all.
@@ -159,5 +161,5 @@ fn bombs_cost_neither_disk_nor_memory() {
     let script = "import gzip, sys; d = b'x' * (1 << 20)\nfor n in range(6): d = gzip.compress(d)\nopen(sys.argv[1], 'wb').write(d)";
     assert!(Command::new("/usr/bin/python3").args(["-c", script]).arg(&nested).status().unwrap().success());
     assert!(refuse(&agent, &nested).contains("not an archive"));
-    assert!(peak(&agent) <= PEAK, "{} KiB", peak(&agent));
+    assert!(peak(&agent) <= before + PEAK, "{} KiB, before {before}", peak(&agent));
 }

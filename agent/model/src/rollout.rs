@@ -190,7 +190,7 @@ mod tests {
     /// Does what was decided; units that begin are executing.
     fn apply(rollout: &mut Rollout, units: &mut [Standing], next: &Next, now: u64) {
         let Next::Step { arrived, begin, waiting } = next else { return };
-        arrived.iter().for_each(|id| drop(rollout.moving.remove(id)));
+        rollout.moving.retain(|id, _| !arrived.contains(id));
         for id in waiting {
             rollout.moving.get_mut(id).unwrap().since = now;
         }

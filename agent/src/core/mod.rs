@@ -75,6 +75,7 @@ pub(crate) struct Core {
     pub seen: Seen,
     workers: Mutex<BTreeMap<UnitId, Arc<Notify>>>,
     ports: Mutex<BTreeMap<UnitId, Ports>>,
+    choosing: Mutex<()>,
     claims: Claims,
     /// The revision that each change of this agent's life was committed at.
     revisions: Mutex<BTreeMap<u64, u64>>,
@@ -180,6 +181,11 @@ impl Core {
         let host = self.host();
         let text = host.addresses.get("default").map_or("127.0.0.1", String::as_str);
         text.parse().unwrap_or(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST))
+    }
+
+    /// Held from looking for a free port to [`Core::set_ports`]: two units that looked at once would find the same one.
+    pub(crate) fn choosing_ports(&self) -> MutexGuard<'_, ()> {
+        lock(&self.choosing)
     }
 
     /// Claims ports that no other agent of this host may allot from now on; false where one has them.

@@ -200,6 +200,7 @@ async fn open(paths: Paths, settings: Settings) -> Result<Core, Problem> {
         seen: Seen::default(),
         workers: Mutex::new(BTreeMap::new()),
         ports: Mutex::new(BTreeMap::new()),
+        choosing: std::sync::Mutex::default(),
         claims: Claims::default(),
         revisions: Mutex::new(BTreeMap::new()),
         writing: tokio::sync::Mutex::new(()),

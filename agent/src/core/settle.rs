@@ -66,8 +66,12 @@ impl Core {
                 None => status.pending.push(format!("{id}: starting")),
                 Some(seen) => {
                     let fresh = seen.revision >= least.max(snapshot.revision);
-                    // What was deferred before the change may be what the change lets go.
-                    if let Some(what) = seen.deferred.filter(|_| fresh) {
+                    // What was deferred before the change may be what the change lets go, at once or when its turn comes.
+                    let rollout = snapshot.apps.get(&id.app).and_then(|app| app.rollout.as_ref());
+                    let later = rollout.is_some_and(|rollout| {
+                        !rollout.done && !rollout.paused && unit.release != rollout.to
+                    });
+                    if let Some(what) = seen.deferred.filter(|_| fresh && !later) {
                         status.deferred.push(format!("{id}: {what}"));
                     }
                     if !fresh {

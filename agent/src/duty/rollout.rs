@@ -111,7 +111,7 @@ async fn step(core: &Core, name: &str) -> Result<Option<u64>, Problem> {
             }
         }
         Next::Step { arrived, begin, waiting } => {
-            arrived.iter().for_each(|id| drop(rollout.moving.remove(id)));
+            rollout.moving.retain(|id, _| !arrived.contains(id));
             for id in waiting {
                 if let Some(moving) = rollout.moving.get_mut(&id) {
                     moving.since = now();

@@ -160,6 +160,8 @@ impl Worker {
             if self.local.ports.get(name).is_some_and(|(_, count)| *count >= port.count) {
                 continue;
             }
+            // Until it is known as ours nobody else of this agent chooses: claims are only seen by other processes.
+            let _alone = self.core.choosing_ports();
             let mut taken = self.core.ports_of_others(&self.id);
             for (first, count) in self.local.ports.values() {
                 taken.extend(*first..=first.saturating_add(count - 1));

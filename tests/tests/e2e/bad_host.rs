@@ -80,7 +80,7 @@ fn a_missing_resource_blocks_until_it_is_attached() {
         Command::new("cp").arg("-r").arg(stoker_tests::charms().join("py-echo")).arg(&folder).status();
     assert!(copied.unwrap().success());
     let text = fs::read_to_string(folder.join("charm.toml")).unwrap();
-    let strict = text.replace("product = \"payload\"\n", "product = \"payload\"\nrequired = true\n");
+    let strict = text.replace("[resources.payload]\n", "[resources.payload]\nrequired = true\n");
     fs::write(folder.join("charm.toml"), strict).unwrap();
     agent
         .ok(&format!("deploy {} echo --wait --timeout 60s", folder.display()))

@@ -75,6 +75,7 @@ const TABLE: &[(i32, &str, &str)] = &[
     (0, "explain", ""),
     (0, "explain ST0005", ""),
     (0, "completions bash", ""),
+    (0, "man deploy", ""),
     (0, "config echo text=two --preview", ""),
     (0, "config echo busy=true --preview --exit-code", ""),
     // 1: what was asked failed.

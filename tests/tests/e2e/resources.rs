@@ -151,14 +151,21 @@ fn a_build_is_checked_before_it_is_attached() {
     assert_eq!((&fits["gaps"][0]["jar"], &fits["cached"]), (&"mine.jar".into(), &false.into()), "{fits}");
     assert_eq!(check("peer=2.0")["cached"], true);
     let other = check("peer=1.0");
-    assert_eq!((&other["level"], &other["says"]), (&"older-client".into(), &"2.0 beside 1.0".into()), "{other}");
+    assert_eq!(
+        (&other["level"], &other["says"]),
+        (&"older-client".into(), &"2.0 beside 1.0".into()),
+        "{other}"
+    );
     // A build that is there is one too; what the charm does not know is refused, and so is what it refuses.
     let twin = agent.json("builds add recipe:1.0 --charm py-echo")["digest"].as_str().unwrap().to_owned();
     assert_eq!(check(&format!("peer=build:{twin}"))["level"], "older-client");
     let refused = agent.cli(&format!("align check {} --with per=1.0", folder.display())).exits(2);
     assert!(refused.stderr.contains("peer"), "{refused:?}");
     let refused = agent.cli(&format!("align check {}", folder.display())).exits(1);
-    assert!(refused.stderr.contains("ST0033") && refused.stderr.contains("--with peer=VERSION"), "{refused:?}");
+    assert!(
+        refused.stderr.contains("ST0033") && refused.stderr.contains("--with peer=VERSION"),
+        "{refused:?}"
+    );
     assert_eq!(agent.json("status")["applications"], serde_json::json!({}));
     // Of an application, what is there is told.
     agent.deploy("py-echo echo --resource payload=recipe:1.0");

@@ -101,3 +101,16 @@ fn it_is_paused_taken_on_and_given_up() {
         assert_eq!(agent.about(unit)["text"], "third");
     }
 }
+
+#[test]
+fn what_is_taken_back_before_it_moved_is_settled() {
+    let agent = Agent::start();
+    agent.deploy("py-echo echo -n 2 --config busy=true");
+    agent.ok("run echo/0 work jobs=a");
+    let before = agent.processes();
+    agent.cli("config echo text=second --wait").exits(8);
+    assert_eq!(applied(&agent)["echo/1"], 1, "it waits for the one before it");
+    // What the first waited for is not what this change waits for.
+    agent.ok("rollback echo --wait --timeout 60s");
+    assert_eq!(agent.processes(), before, "nothing was ever disturbed");
+}

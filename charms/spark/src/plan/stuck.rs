@@ -6,7 +6,7 @@ use stoker_charm::status::{State, Status};
 
 /// Why there is no ordinary plan.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Stuck(Status, Option<Verdict>);
+pub(super) struct Stuck(Status, Option<Box<Verdict>>);
 
 impl Stuck {
     /// Somebody has to do something.
@@ -21,7 +21,7 @@ impl Stuck {
 
     /// With what is known of how the build fits.
     pub(super) fn judged(self, verdict: Option<Verdict>) -> Self {
-        Self(self.0, verdict)
+        Self(self.0, verdict.map(Box::new))
     }
 
     /// The reason.
@@ -37,7 +37,7 @@ impl Stuck {
             version: seen.resources.get("spark").map(|r| r.facts.version.clone()).unwrap_or_default(),
             hold: Some(self.0.message.clone()),
             status: self.0,
-            verdicts: self.1.into_iter().collect(),
+            verdicts: self.1.into_iter().map(|verdict| *verdict).collect(),
             relations: published.collect(),
             state: seen.state.clone(),
             gone: seen.life == stoker_charm::observation::Life::Dying,

@@ -55,7 +55,7 @@ impl Inner {
         hit("services.start.after-spec");
         self.files
             .write(name, &text, spec.oneshot.is_some())
-            .map_err(|source| self.unit_file("write", name, source))?;
+            .map_err(|source| unit_file("write", name, source))?;
         self.enable(spec)?;
         let unit = unit_name(name);
         self.bus.load(&unit).await.map_err(ServiceError::Systemd)?.map_err(failed)?;
@@ -76,7 +76,7 @@ impl Inner {
         if spec.oneshot.is_some() {
             return Ok(());
         }
-        self.files.enable(&spec.name).map_err(|source| self.unit_file("enable", &spec.name, source))
+        self.files.enable(&spec.name).map_err(|source| unit_file("enable", &spec.name, source))
     }
 
     /// Writes what systemd needs at each start of the service, and takes back what its last run left.
@@ -112,7 +112,7 @@ impl Inner {
         let seen = self.seen(name).await?;
         let ended = !(seen.has_processes() || seen.waits() || self.gave_up(name, &seen)?);
         // From here on no boot starts it; how one that has ended did so stays known.
-        self.files.disable(name).map_err(|source| self.unit_file("disable", name, source))?;
+        self.files.disable(name).map_err(|source| unit_file("disable", name, source))?;
         if ended {
             return Ok(());
         }
@@ -156,7 +156,7 @@ impl Inner {
         self.stop_now(name).await?;
         hit("services.forget.before");
         if self.own(name)?.is_some() || self.spec(name)?.is_some() {
-            self.files.remove(name).map_err(|source| self.unit_file("remove", name, source))?;
+            self.files.remove(name).map_err(|source| unit_file("remove", name, source))?;
             self.bus.reset(&unit_name(name)).await.map_err(ServiceError::Systemd)?;
         }
         let (dir, gone) = (self.record(name).dir().to_owned(), self.dir.join(format!("{GONE}{name}")));
@@ -223,10 +223,10 @@ impl Inner {
     async fn seen(&self, name: &str) -> Result<Seen, ServiceError> {
         self.bus.look(&unit_name(name)).await.map_err(ServiceError::Systemd)
     }
+}
 
-    fn unit_file(&self, verb: &'static str, name: &str, source: std::io::Error) -> ServiceError {
-        ServiceError::UnitFile { verb, unit: unit_name(name), source }
-    }
+fn unit_file(verb: &'static str, name: &str, source: std::io::Error) -> ServiceError {
+    ServiceError::UnitFile { verb, unit: unit_name(name), source }
 }
 
 fn given_up_now(inner: &Inner) -> MutexGuard<'_, BTreeMap<String, (u32, bool)>> {

@@ -2,6 +2,8 @@
 //!
 //! Owns the escapes, nothing of what is said. Pure.
 
+use std::fmt::Write as _;
+
 /// A word of a command, an assignment or a list: quoted, with C escapes and doubled specifiers. `$` stays as it is:
 /// commands are run without substitution.
 pub(super) fn word(text: &str) -> String {
@@ -13,7 +15,10 @@ pub(super) fn word(text: &str) -> String {
             '\n' => out.push_str("\\n"),
             '\t' => out.push_str("\\t"),
             '%' => out.push_str("%%"),
-            c if c.is_ascii_control() => out.push_str(&format!("\\x{:02x}", u32::from(c))),
+            c if c.is_ascii_control() => {
+                // Writing to a String cannot fail.
+                let _ = write!(out, "\\x{:02x}", u32::from(c));
+            }
             c => out.push(c),
         }
     }

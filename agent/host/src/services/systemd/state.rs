@@ -72,10 +72,9 @@ fn phase(seen: &Seen, known: &Known) -> Phase {
         // systemd takes it from auto-restart to the start by way of being dead, for a moment.
         Some(ended) if known.restarts && !ended.exit.success => Phase::Backoff,
         Some(ended) if ended.exit.success => Phase::Exited,
-        Some(_) => Phase::Failed,
         // It never ran, or the host went down under it.
         None if seen.active != "failed" => Phase::Stopped,
-        None => Phase::Failed,
+        Some(_) | None => Phase::Failed,
     }
 }
 

@@ -62,6 +62,10 @@ pub(super) fn render(spec: &ServiceSpec, around: &Around<'_>) -> Result<String, 
     to.set("Before", AGENT);
     let mounts: BTreeSet<&PathBuf> = spec.write.iter().chain(&spec.deny_write).chain(&spec.cwd).collect();
     to.set("RequiresMountsFor", quote::words(paths(mounts)?));
+    if oneshot {
+        // What it came to is written down: systemd need not remember it, nor call the host degraded for it.
+        to.set("CollectMode", "inactive-or-failed");
+    }
     let restarts = !oneshot && spec.restart.on != RestartOn::Never;
     if restarts && around.version < HAS_STEPS {
         to.set("StartLimitIntervalSec", seconds(BURST.1));

@@ -21,7 +21,7 @@ fn service() -> ServiceSpec {
     spec.cwd = Some("/var/lib/stoker/models/default/units/web-0/data".into());
     spec.write = vec!["/var/lib/stoker/models/default/units/web-0/data".into(), "/data/1".into()];
     spec.deny_write = vec!["/var/lib/stoker/builds".into()];
-    spec.stop = Stop { signal: "TERM".into(), grace: Duration::from_secs(900) };
+    spec.stop = Stop { signal: "TERM".into(), grace: Duration::from_mins(15) };
     spec.restart = Restart { on: RestartOn::Failure, backoff: [1, 5, 60].map(Duration::from_secs).to_vec() };
     spec.limits = Limits { memory: 1 << 30, cores: 2, nofile: 0 };
     spec.mark = [
@@ -84,6 +84,7 @@ fn a_task_runs_once() {
     );
     assert_eq!(values(&text, "RuntimeMaxSec"), ["5000ms"]);
     assert_eq!(values(&text, "Restart"), ["no"]);
+    assert_eq!(values(&text, "CollectMode"), ["inactive-or-failed"]);
     assert!(values(&text, "StandardOutput")[0].ends_with("/stoker-default-web-0-server/stdout"));
     assert!(!text.contains("[Install]"), "no task is started at boot");
 }
