@@ -742,7 +742,7 @@ fn another_build_is_a_generation_beside() {
     assert!(!drains.services.contains_key("worker-2"));
     // The notebook's kernels hold it.
     seen["relations"][0]["app"]["holds"] = json!(json!([key, "no key of ours"]).to_string());
-    assert_eq!(planned(&seen).generation.unwrap().keep, [key.clone()]);
+    assert_eq!(planned(&seen).generation.unwrap().keep, std::slice::from_ref(&key));
 
     // The first has ended: what it had goes to a further worker.
     seen["generations"] = json!([]);
