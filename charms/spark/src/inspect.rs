@@ -98,6 +98,9 @@ fn facts(tree: &Path, shelf: &Shelf, core: &Path) -> Result<Facts> {
     if let Some(version) = client.version {
         provides.insert("hadoop-client".to_owned(), json!(version));
     }
+    if let Some(why) = client.torn {
+        details.insert("client-torn".to_owned(), json!(why));
+    }
     if let Some(floor) = client.java {
         details.insert("hadoop-java-floor".to_owned(), json!(floor));
     }

@@ -108,6 +108,9 @@ impl<'a> Scene<'a> {
             range.pick(&seen.host.java).ok_or_else(|| no_java(seen, &spark, &alignment, &range.words()))?;
         let java = Java { home: java.home.clone(), version: java.version };
         let jars = Jars::read(seen, &spark, java.version)?;
+        if let Some(stuck) = alignment.torn(seen, &spark) {
+            return Err(stuck);
+        }
         let own = Own::default();
         let mut scene =
             Self { seen, config, spark, cluster, hdfs, alignment, java, jars, notebooks, python, own };

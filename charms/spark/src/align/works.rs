@@ -75,6 +75,8 @@ pub(crate) struct Case<'a> {
     pub(crate) server: &'a str,
     /// Why no Java runs it.
     pub(crate) java: Option<String>,
+    /// Why the client does not hold together: then no program gets as far as its first call.
+    pub(crate) torn: Option<String>,
     /// Why its Python programs do not run.
     pub(crate) python: Option<String>,
     /// Whether the build can talk to YARN.
@@ -99,6 +101,9 @@ impl Case<'_> {
         let no = |by: &str, why: String| Work { ok: false, by: by.to_owned(), why };
         if let Some(why) = &self.java {
             return no("read", why.clone());
+        }
+        if let Some(why) = &self.torn {
+            return no("linked", why.clone());
         }
         if let Some(why) = self.harm.and_then(|harm| harm.get(name)) {
             return no("linked", why.clone());
@@ -157,6 +162,7 @@ mod tests {
             client,
             server,
             java: None,
+            torn: None,
             python: None,
             yarn: true,
             harm,
@@ -211,6 +217,7 @@ mod tests {
                 client: "3.4.1",
                 server: "3.4.1",
                 java: java.map(str::to_owned),
+                torn: None,
                 python: python.map(str::to_owned),
                 yarn: false,
                 harm: None,

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use stoker_charm::jars;
 use stoker_charm::shelf::Shelf;
+use stoker_charm::{jars, link};
 
 const HADOOP_VERSION: &str = "common-version-info.properties";
 const FILE_SYSTEM: &str = "org/apache/hadoop/fs/FileSystem.class";
@@ -13,6 +13,8 @@ const HDFS_CLIENT: &str = "org/apache/hadoop/hdfs/DistributedFileSystem.class";
 /// Libraries under Hadoop's own names: the runtime of a shaded client.
 const RUNTIME: &str = "org/apache/hadoop/shaded/org/apache/commons/configuration2/Configuration.class";
 const NAMENODE: &str = "org/apache/hadoop/hdfs/server/namenode/NameNode.class";
+/// Libraries of a shaded client that every call to a server goes through: RPC's messages are made with them.
+const THIRD: &str = "org.apache.hadoop.thirdparty.";
 /// What Hadoop's own builds leave in their jars.
 const OWN: &str = "META-INF/maven/org.apache.hadoop*";
 
@@ -30,6 +32,8 @@ pub(super) struct Client {
     pub(super) jars: Vec<String>,
     /// Whether servers' classes are among them, as in clients of Hadoop 2.
     pub(super) server: bool,
+    /// Why the two jars of a shaded client do not fit each other.
+    pub(super) torn: Option<String>,
 }
 
 pub(super) fn of(shelf: &Shelf) -> Result<Client> {
@@ -60,6 +64,10 @@ pub(super) fn of(shelf: &Shelf) -> Result<Client> {
         })?);
         java = jars::class_major(jar, FILE_SYSTEM)?.map(jars::java_of);
     }
+    let torn = match (systems.as_slice(), runtimes.as_slice()) {
+        ([api], [runtime]) => torn(api, runtime)?,
+        _ => None,
+    };
     let in_tree = |jar: &&Path| format!("jars/{}", jar.file_name().unwrap_or_default().to_string_lossy());
     let swapped =
         if shape == "shaded" { systems.iter().chain(&runtimes).map(in_tree).collect() } else { Vec::new() };
@@ -70,7 +78,24 @@ pub(super) fn of(shelf: &Shelf) -> Result<Client> {
         swapped,
         jars: shelf.with(OWN).iter().map(in_tree).collect(),
         server: !shelf.with(NAMENODE).is_empty(),
+        torn,
     })
+}
+
+/// Why an API does not fit its runtime, as after half a swap. A runtime does not say its version, and other patches of one
+/// line do fit: so what one uses of the other is looked at.
+fn torn(api: &Path, runtime: &Path) -> Result<Option<String>> {
+    let there = [runtime.to_owned()];
+    let report = link::check(&[api.to_owned()], &there, &there).context("cannot read the Hadoop client")?;
+    let gap = report.gaps.into_iter().find(|gap| gap.target.starts_with(THIRD));
+    Ok(gap.map(|gap| {
+        let name = |jar: &Path| jar.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let (api, runtime) = (name(api), name(runtime));
+        format!(
+            "{api} and {runtime} are of different Hadoops: {} uses {}, which is not there",
+            gap.class, gap.target
+        )
+    }))
 }
 
 /// The two jars of a shaded client in a folder, and its version; none where it has no such.

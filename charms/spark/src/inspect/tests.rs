@@ -91,6 +91,33 @@ fn a_shaded_sdist() {
     assert_eq!((&facts.details["yarn"], facts.details.get("hadoop-aws")), (&json!(true), None));
 }
 
+/// One of the client's two jars was exchanged, the other forgotten; whatever they are called.
+#[test]
+fn half_a_swap_is_told() {
+    let link = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/link");
+    let class =
+        |jar: &str, entry: &str| jars::read_entry(&Path::new(link).join(jar), entry).unwrap().unwrap();
+    let protos = "org/apache/hadoop/fs/FSProtos.class";
+    let third = ["File", "Generic"]
+        .map(|kind| format!("org/apache/hadoop/thirdparty/protobuf/Descriptors${kind}Descriptor.class"));
+    let api = class("api-3.4.1.jar", protos);
+    let torn = |jar: &str| {
+        let fake = Fake::new();
+        let api: &[(&str, &[u8])] =
+            &[(HADOOP, b"version=3.4.1\n"), (FILE_SYSTEM, CLASS_8), (HDFS_CLIENT, CLASS_8), (protos, &api)];
+        let [file, generic] = third.each_ref().map(|entry| class(jar, entry));
+        let runtime: &[(&str, &[u8])] = &[(RUNTIME, CLASS_8), (&third[0], &file), (&third[1], &generic)];
+        fake.spark().jar("a.jar", api).jar("b.jar", runtime);
+        fake.facts().details.get("client-torn").map(|why| why.as_str().unwrap().to_owned())
+    };
+    assert_eq!(torn("runtime-3.4.1.jar"), None);
+    let why = torn("runtime-3.3.4.jar").unwrap();
+    assert!(
+        why.starts_with("a.jar and b.jar are of different Hadoops: org.apache.hadoop.fs.FSProtos uses"),
+        "{why}"
+    );
+}
+
 #[test]
 fn an_apache_tarball_with_companions() {
     let fake = Fake::new();

@@ -273,6 +273,7 @@ fn verdict(
         client,
         server: &hdfs.server.version,
         java,
+        torn: spark.torn.clone().filter(|_| decision.keep == Keep::Shipped),
         python: ground.python.clone(),
         yarn: spark.yarn,
         harm,
@@ -285,6 +286,11 @@ fn verdict(
         level = level.max(Level::PythonBlocked);
         says = format!("{says}; {why}");
         fix = format!("attach a Python that Spark {} was released for", spark.version);
+    }
+    if let Some(why) = &case.torn {
+        level = level.max(Level::ShapeBlocked);
+        says = format!("{says}; {why}");
+        fix = whole(ground.seen, spark);
     }
     if let Some(why) = &case.java {
         // Without a Java nothing runs, whatever Python there is.
@@ -305,6 +311,23 @@ fn verdict(
         works,
         says,
         fix,
+    }
+}
+
+/// What mends a client whose jars do not fit each other.
+fn whole(seen: &Observation, spark: &Spark) -> String {
+    format!(
+        "attach the whole build again: stoker attach-resource {} spark=recipe:{}",
+        seen.app, spark.version
+    )
+}
+
+impl Alignment {
+    /// What stands in the way of running with this client at all.
+    pub(super) fn torn(&self, seen: &Observation, spark: &Spark) -> Option<Stuck> {
+        let why = spark.torn.as_ref().filter(|_| self.keep == Keep::Shipped && self.verdict.is_some())?;
+        let why = format!("cannot use this build's Hadoop client: {why}");
+        Some(Stuck::blocked(why, whole(seen, spark)).judged(self.verdict.clone()))
     }
 }
 

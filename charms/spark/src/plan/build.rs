@@ -22,6 +22,8 @@ pub(super) struct Spark {
     pub(super) client: String,
     /// The shipped client's jars, as paths in the tree.
     pub(super) client_jars: Vec<String>,
+    /// Why those do not fit each other.
+    pub(super) torn: Option<String>,
     /// Scala's binary version.
     pub(super) scala: String,
     /// Major version of log4j.
@@ -69,6 +71,7 @@ impl Spark {
             shape,
             client: text(facts.provides.get("hadoop-client")),
             client_jars: texts(facts.details.get("client-jars")),
+            torn: facts.details.get("client-torn").and_then(Value::as_str).map(ToOwned::to_owned),
             scala: text(facts.details.get("scala-binary")),
             log4j: facts.details.get("log4j").and_then(Value::as_u64).unwrap_or(2),
             companions: facts

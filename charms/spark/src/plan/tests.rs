@@ -6,6 +6,8 @@ use stoker_charm::ids::Digest;
 
 use super::*;
 
+mod clients;
+
 fn digest(name: &str) -> String {
     Digest::of(name.as_bytes()).to_string()
 }
