@@ -162,7 +162,9 @@ impl Worker {
             if self.drains(&name) {
                 continue;
             }
-            if let Some(at) = self.task_waits.get(&short).filter(|at| !rerun && **at > Instant::now()) {
+            // A key that never ran has nothing to wait for: what is kept is another's.
+            let waits = known.is_some() && !rerun;
+            if let Some(at) = self.task_waits.get(&short).filter(|at| waits && **at > Instant::now()) {
                 let wait = *at - Instant::now();
                 again = Some(again.map_or(wait, |a| a.min(wait)));
                 continue;
@@ -229,6 +231,8 @@ impl Worker {
             return Ok(());
         }
         hit("agent.task.claimed");
+        // A plan of tasks alone has neither folders nor files that would have made the user.
+        self.account(task.user.as_deref()).await?;
         let spec = self.task_spec(&newest, &short, key, task, task_timeout())?;
         // What a run of another key left is of no use; an ended run of this key is run again by `start`.
         self.core.supervisor.stop(&spec.name).await?;

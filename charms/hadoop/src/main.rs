@@ -2,7 +2,6 @@
 //! its tasks run. The plan is pure; only tasks and the recipe touch anything.
 
 mod config;
-mod folder;
 mod inspect;
 mod java;
 mod layout;

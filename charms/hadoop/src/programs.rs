@@ -4,7 +4,6 @@
 pub(crate) mod checkpoint;
 pub(crate) mod folders;
 mod format;
-mod namenode;
 pub(crate) mod report;
 pub(crate) mod storage;
 pub(crate) mod tools;

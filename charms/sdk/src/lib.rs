@@ -3,7 +3,7 @@
 //! A charm is one executable: [`main`] takes its role from the first argument (`dispatch`, `inspect`, `recipe`, or
 //! one of the charm's own programs for tasks) and calls the function given for it. Owns the roles' arguments, exit
 //! statuses and messages, and what several charms need: reading jars ([`jars`], [`shelf`], [`link`]), configuration texts ([`site`],
-//! [`overrides`]), plain HTTP for tasks ([`http`]), an attached Java ([`java`]), child processes for recipes ([`recipe`]). It must not decide
+//! [`overrides`]), plain HTTP for tasks ([`http`], [`webhdfs`]), an attached Java ([`java`]), child processes for recipes ([`recipe`]). It must not decide
 //! anything that is a charm's to decide. The contract's documents are those of stoker-model, re-exported here.
 //!
 //! ```no_run
@@ -31,6 +31,7 @@ pub mod recipe;
 mod roles;
 pub mod shelf;
 pub mod site;
+pub mod webhdfs;
 
 use std::path::Path;
 use std::process::ExitCode;

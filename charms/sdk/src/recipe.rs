@@ -6,7 +6,7 @@
 
 pub mod environment;
 pub(crate) mod java;
-pub(crate) mod libraries;
+pub mod libraries;
 pub mod pip;
 
 use std::borrow::BorrowMut;

@@ -8,10 +8,10 @@ use stoker_charm::java as attached;
 use stoker_charm::observation::{Life, Observation, Relation, ServiceState};
 use stoker_charm::plan::Task;
 use stoker_charm::serde_json::{Value, json};
+use stoker_charm::webhdfs::Folder;
 
 use super::cluster::result;
 use super::{HDFS, SECONDARY, Scene, USER, daemons, site};
-use crate::folder::Folder;
 
 /// How often it is asked whether checkpoints may begin.
 const ASK_EVERY: &str = "60s";

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use stoker_charm::serde_json::json;
 
-use super::namenode::NameNode;
 use super::{Args, done};
+use stoker_charm::webhdfs::NameNode;
 
 /// Milliseconds that the NameNode has to be up.
 const SETTLED: u64 = 60_000;

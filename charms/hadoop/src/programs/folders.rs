@@ -6,9 +6,8 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use stoker_charm::serde_json::{self, Value, json};
 
-use super::namenode::{Failure, NameNode};
 use super::{Args, done, later};
-use crate::folder::Folder;
+use stoker_charm::webhdfs::{Failure, Folder, NameNode};
 
 /// Runs the program.
 pub(crate) fn run(args: &[String]) -> anyhow::Result<ExitCode> {

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use anyhow::Context;
 use stoker_charm::serde_json::{self, Map, Value, json};
 
-use super::namenode::NameNode;
 use super::{Args, done, say};
+use stoker_charm::webhdfs::NameNode;
 
 /// Runs the program.
 pub(crate) fn run(args: &[String]) -> anyhow::Result<ExitCode> {

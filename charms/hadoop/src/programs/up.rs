@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use stoker_charm::serde_json::json;
 
-use super::namenode::NameNode;
 use super::{Args, done, later};
+use stoker_charm::webhdfs::NameNode;
 
 const PACE: Duration = Duration::from_millis(50);
 const PATIENCE: Duration = Duration::from_mins(4);

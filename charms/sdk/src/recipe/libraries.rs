@@ -16,7 +16,7 @@ use crate::Progress;
 const PLUGIN: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies";
 
 /// Makes a folder of the jars of `GROUP:ARTEFACT:VERSION[,…]` and what they need at run time.
-pub(crate) fn make(wanted: &str, out: &Path, progress: &mut Progress) -> Result<()> {
+pub fn make(wanted: &str, out: &Path, progress: &mut Progress) -> Result<()> {
     let pom = pom(wanted)?;
     let work = out.join(".making");
     fs::create_dir_all(&work).with_context(|| format!("cannot make `{}`", work.display()))?;

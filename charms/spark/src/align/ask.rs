@@ -17,7 +17,7 @@ use stoker_charm::observation::{Java, Python};
 use stoker_charm::{Facts, link, print};
 
 use super::link::{CHECKER, Found, Jars};
-use super::server;
+use super::{Version, server};
 use crate::inspect::client_in;
 use crate::plan::{Asked, Judged, judge};
 
@@ -187,8 +187,13 @@ impl Question {
             build: &self.build.digest,
             facts: &self.build.facts,
             version,
-            // Of a version that nobody has a build of, the name is as good: it stands in no plan.
-            server: hdfs.map_or_else(|| Digest::of(version.as_bytes()), |build| build.digest.clone()),
+            // Of a release that is to be fetched the name is as good: it stands in no plan. A vendor's cannot be.
+            server: match hdfs {
+                Some(build) => Some(build.digest.clone()),
+                None => Version::read(version)
+                    .is_none_or(|version| version.released())
+                    .then(|| Digest::of(version.as_bytes())),
+            },
             jars: self.jars.as_ref().map(|jars| (&jars.digest, &jars.facts)),
             java,
             python,

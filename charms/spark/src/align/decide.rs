@@ -36,6 +36,23 @@ pub(crate) struct Client {
     pub(crate) build: String,
     /// Jars of that build that go with it where Spark's has such: name and path.
     pub(crate) companions: BTreeMap<String, String>,
+    /// Its own two jars, as paths in that build, where they are not where Hadoop's releases have them.
+    pub(crate) jars: Vec<String>,
+}
+
+impl Client {
+    /// What stands for the build of an HDFS that offers none.
+    pub(crate) const NOWHERE: &str = "none";
+
+    /// Whether a Spark without a client can run on it: that takes the whole of a Hadoop.
+    pub(crate) fn provides(&self) -> bool {
+        self.there() && self.jars.iter().all(|jar| jar.starts_with("share/hadoop/client/"))
+    }
+
+    /// Whether there is a build to take it from.
+    pub(crate) fn there(&self) -> bool {
+        self.build != Self::NOWHERE
+    }
 }
 
 /// A client that does not work on this Spark, Java and HDFS.
@@ -176,6 +193,12 @@ fn obstacle(q: &Question<'_>) -> Option<(String, String)> {
         return Some((
             "this build carries Hadoop's jars unshaded, so its client cannot be exchanged".to_owned(),
             format!("attach a Spark of 3.2 or later, or one built with Hadoop {}", server.version),
+        ));
+    }
+    if !server.there() {
+        return Some((
+            format!("client {} cannot be had: the HDFS offers no build of it", server.version),
+            "attach that client to the application of the HDFS (its resource `client`)".to_owned(),
         ));
     }
     let Some(version) = Version::read(&server.version) else {

@@ -91,9 +91,10 @@ fn torn(api: &Path, runtime: &Path) -> Result<Option<String>> {
     Ok(gap.map(|gap| {
         let name = |jar: &Path| jar.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let (api, runtime) = (name(api), name(runtime));
+        let lacks = gap.target.split('(').next().unwrap_or_default();
         format!(
-            "{api} and {runtime} are of different Hadoops: {} uses {}, which is not there",
-            gap.class, gap.target
+            "{api} and {runtime} are of different Hadoops: {} uses {lacks}, which is not there as it knows it",
+            gap.class
         )
     }))
 }

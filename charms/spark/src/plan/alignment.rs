@@ -87,6 +87,14 @@ pub(super) fn align(ground: &Ground<'_>, hdfs: Option<&Hdfs<'_>>) -> Result<Alig
             hold: None,
         });
     };
+    if spark.shape == Shape::Provided && !hdfs.server.provides() {
+        let message = "this Spark build has no Hadoop client of its own, and this HDFS offers no whole Hadoop to take it from";
+        let fix = format!(
+            "attach a Spark that has one, or stoker attach-resource {} client=HADOOP",
+            hdfs.relation.remote
+        );
+        return Err(Stuck::blocked(message, fix));
+    }
     let remembered = Remembered::read(&seen.state.app);
     if seen.leader {
         return Ok(lead(ground, hdfs, &remembered));
@@ -155,6 +163,9 @@ fn lead(ground: &Ground<'_>, hdfs: &Hdfs<'_>, remembered: &Remembered<'_>) -> Al
         if !client.companions.is_empty() {
             memory.insert("client-companions".to_owned(), serde_json::json!(client.companions).to_string());
         }
+        if !client.jars.is_empty() {
+            memory.insert("client-jars".to_owned(), serde_json::json!(client.jars).to_string());
+        }
     }
     if let Some(refusal) = refused.filter(|refusal| refusal.run) {
         memory.insert("refused-build".to_owned(), refusal.build);
@@ -213,7 +224,9 @@ impl Linked {
         let Ground { seen, spark, .. } = ground;
         let client = match keep {
             Keep::Swap(client) => Some(client.clone()),
-            Keep::Shipped if spark.takes(&hdfs.server.version) => Some(hdfs.server.clone()),
+            Keep::Shipped if hdfs.server.there() && spark.takes(&hdfs.server.version) => {
+                Some(hdfs.server.clone())
+            }
             _ => None,
         };
         let link = Link::of(spark, client, jars::Jars::place(seen));
@@ -377,10 +390,12 @@ impl<'a> Remembered<'a> {
     fn read(app: &'a Pairs) -> Self {
         let client = app.get("client-version").zip(app.get("client-build"));
         let companions = app.get("client-companions").and_then(|text| serde_json::from_str(text).ok());
+        let jars = app.get("client-jars").and_then(|text| serde_json::from_str(text).ok());
         let client = client.map(|(version, build)| Client {
             version: version.clone(),
             build: build.clone(),
             companions: companions.unwrap_or_default(),
+            jars: jars.unwrap_or_default(),
         });
         Self { app, client, proven: app.get("proven").cloned() }
     }

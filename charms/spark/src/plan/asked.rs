@@ -11,7 +11,7 @@ use super::alignment::{self, Ground};
 use super::build::Spark;
 use super::hdfs::Hdfs;
 use super::{Stuck, python};
-use crate::align::{Found, LINK};
+use crate::align::{Client, Found, LINK};
 use crate::config::Config;
 
 /// What is asked about.
@@ -22,8 +22,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) facts: &'a Facts,
     /// The HDFS's version.
     pub(crate) version: &'a str,
-    /// The build that its own client would come from.
-    pub(crate) server: Digest,
+    /// The build that its own client would come from, where there is one.
+    pub(crate) server: Option<Digest>,
     /// The user's jars.
     pub(crate) jars: Option<(&'a Digest, &'a Facts)>,
     /// The Javas that there are.
@@ -52,11 +52,12 @@ pub(crate) struct Judged {
 
 /// Judges; what stands in the way of any decision is the error.
 pub(crate) fn judge(asked: &Asked<'_>) -> Result<Judged, String> {
+    let server = asked.server.as_ref().map_or(Client::NOWHERE.to_owned(), Digest::to_string);
     let mut seen: Observation = serde_json::from_value(json!({
         "format": 1, "app": "spark", "unit": "spark/0", "units": ["spark/0"], "leader": true, "release": 1,
         "resources": {"spark": {"revision": 1, "build": asked.build, "facts": asked.facts}},
         "relations": [{"id": 1, "endpoint": "hdfs", "interface": "hdfs", "remote": "hdfs", "life": "alive",
-            "app": {"version": asked.version, "build": asked.server}}],
+            "app": {"version": asked.version, "build": server}}],
     }))
     .map_err(|error| error.to_string())?;
     seen.host.java.clone_from(&asked.java);

@@ -29,6 +29,8 @@ pub(super) struct Hdfs<'a> {
     pub(super) configured: bool,
     /// Client configuration.
     pub(super) sites: Sites,
+    /// The folder below which everything is written; empty = all of it is ours to use.
+    pub(super) folder: String,
 }
 
 /// A folder to be made.
@@ -65,14 +67,15 @@ impl<'a> Hdfs<'a> {
         let (Some(version), Some(build)) = (told("version"), told("build")) else {
             return Err(Stuck::waiting(format!("waiting for {} to tell its version", relation.remote)));
         };
-        if build.parse::<Digest>().is_err() {
+        if build != Client::NOWHERE && build.parse::<Digest>().is_err() {
             return Err(Stuck::waiting(format!("{} tells `{build}`, which is no build", relation.remote)));
         }
         let sites: Option<Sites> =
             told("config").map(|config| serde_json::from_str(config)).transpose().map_err(|_| {
                 Stuck::waiting(format!("{} tells a configuration that cannot be read", relation.remote))
             })?;
-        let dirs = dirs(seen);
+        let folder = told("folder").cloned().unwrap_or_default();
+        let dirs = dirs(seen, &folder);
         Ok(Some(Self {
             relation,
             server: Client {
@@ -82,6 +85,9 @@ impl<'a> Hdfs<'a> {
                 companions: told("companions")
                     .and_then(|text| serde_json::from_str(text).ok())
                     .unwrap_or_default(),
+                jars: told("client-jars")
+                    .and_then(|text| serde_json::from_str(text).ok())
+                    .unwrap_or_default(),
             },
             configured: sites.is_some(),
             ready: sites.is_some() && told("ready").is_some_and(|ready| ready == "true"),
@@ -89,6 +95,7 @@ impl<'a> Hdfs<'a> {
             own_made: told("made").is_some(),
             dirs,
             sites: sites.unwrap_or_default(),
+            folder,
         }))
     }
 
@@ -101,10 +108,10 @@ impl<'a> Hdfs<'a> {
             .map_or("", String::as_str)
     }
 
-    /// The URI of a path.
+    /// The URI of a path below the folder.
     pub(super) fn uri(&self, path: &str) -> String {
         let root = self.relation.app.get("default-fs").or_else(|| self.sites.core_site.get("fs.defaultFS"));
-        format!("{}{path}", root.map_or("", |root| root.trim_end_matches('/')))
+        format!("{}{}{path}", root.map_or("", |root| root.trim_end_matches('/')), self.folder)
     }
 
     /// Our data of the relation.
@@ -128,9 +135,10 @@ pub(super) fn warehouse(app: &str) -> String {
 
 /// The folders asked for, as JSON. Event logs belong to a group that the history server is in: drivers of others
 /// write them there readable by their group only, and new files take the folder's group.
-fn dirs(seen: &Observation) -> String {
+fn dirs(seen: &Observation, root: &str) -> String {
     let user = seen.users.get(super::USER).map_or(super::USER, String::as_str);
     let folder = |path: String, owner: &str, mode: &str| {
+        let path = format!("{root}{path}");
         let folder = Folder {
             owner: owner.to_owned(),
             group: owner.to_owned(),

@@ -3,8 +3,11 @@
 use super::*;
 use proptest::prelude::*;
 
+const NONE: Client =
+    Client { version: String::new(), build: String::new(), companions: BTreeMap::new(), jars: Vec::new() };
+
 fn client(version: &str) -> Client {
-    Client { version: version.to_owned(), build: format!("b3:{version}"), companions: BTreeMap::new() }
+    Client { version: version.to_owned(), build: format!("b3:{version}"), ..NONE }
 }
 
 struct Case {

@@ -119,14 +119,13 @@ pub(super) fn exchanged(spark: &Spark, client: &Client) -> Exchanged {
 /// The two jars of a Hadoop build's client, put below a folder.
 fn client_jars(client: &Client, folder: &str) -> Vec<Take> {
     let Ok(from) = client.build.parse::<Digest>() else { return Vec::new() };
-    ["api", "runtime"]
-        .map(|part| format!("hadoop-client-{part}-{}.jar", client.version))
-        .map(|jar| Take {
-            from: from.clone(),
-            path: format!("share/hadoop/client/{jar}"),
-            to: format!("{folder}/{jar}"),
-        })
-        .into()
+    let released = ["api", "runtime"]
+        .map(|part| format!("share/hadoop/client/hadoop-client-{part}-{}.jar", client.version));
+    let jars = if client.jars.is_empty() { released.to_vec() } else { client.jars.clone() };
+    let name = |path: &str| path.rsplit('/').next().unwrap_or(path).to_owned();
+    jars.into_iter()
+        .map(|path| Take { from: from.clone(), to: format!("{folder}/{}", name(&path)), path })
+        .collect()
 }
 
 impl Alignment {
@@ -198,7 +197,8 @@ impl Alignment {
             (None, None) => return None,
         };
         let folder = scene.config.canary_folder.clone();
-        let folder = folder.unwrap_or_else(|| format!("/user/{}/.stoker-canary", scene.system_user()));
+        let root = scene.hdfs.as_ref().map_or("", |hdfs| hdfs.folder.as_str());
+        let folder = folder.unwrap_or_else(|| format!("{root}/user/{}/.stoker-canary", scene.system_user()));
         let mut classpath = vec![
             "${tree:charm}/lib/canary".to_owned(),
             "${file:hadoop}".to_owned(),

@@ -24,3 +24,46 @@ fn a_torn_client_is_named_and_nothing_moves() {
     lone["resources"] = seen["resources"].clone();
     assert_eq!(planned(&lone).status.state, State::Active);
 }
+
+#[test]
+fn an_hdfs_without_a_build_keeps_the_shipped_client() {
+    let mut seen = related("3.4.1");
+    seen["relations"][0]["app"]["build"] = json!("none");
+    seen["relations"][0]["app"]["folder"] = json!("/apps/stoker");
+    let plan = planned(&seen);
+    assert!(plan.trees["spark"].take.is_empty() && !plan.trees.contains_key("link"), "{:?}", plan.trees);
+    let verdict = &plan.verdicts[0];
+    assert_eq!(verdict.level, "older-client");
+    assert!(verdict.says.contains("offers no build") && verdict.fix.contains("`client`"), "{verdict:?}");
+    // Nothing is written outside of the folder.
+    let dirs: Value = serde_json::from_str(&plan.relations["4"].app["dirs"]).unwrap();
+    let dirs = dirs.as_array().unwrap();
+    assert!(dirs.iter().all(|dir| dir["path"].as_str().unwrap().starts_with("/apps/stoker/")), "{dirs:?}");
+    answer_dirs(&mut seen);
+    let plan = planned(&seen);
+    assert_eq!(plan.tasks["canary"].command.last().unwrap(), "/apps/stoker/user/stoker-spark/.stoker-canary");
+    let driver = text(&plan, "driver/spark-defaults.conf");
+    assert!(driver.contains("spark.eventLog.dir hdfs://ns/apps/stoker/spark-logs\n"), "{driver}");
+    assert!(driver.contains("spark.sql.warehouse.dir hdfs://ns/apps/stoker/spark-warehouse\n"), "{driver}");
+    let mut provided = seen;
+    provided["resources"]["spark"]["facts"]["shape"] = json!("provided");
+    assert_eq!(planned(&provided).status.state, State::Blocked);
+}
+
+#[test]
+fn a_vendors_client_is_taken_from_where_it_is() {
+    let mut seen = related("3.4.1.7.3.0.0-12");
+    seen["relations"][0]["app"]["client-jars"] = json!("[\"x/api.jar\",\"x/runtime.jar\"]");
+    let plan = planned(&seen);
+    let taken: Vec<_> = plan.trees["spark"].take.iter().map(|t| (t.path.as_str(), t.to.as_str())).collect();
+    assert_eq!(taken, [("x/api.jar", "jars/api.jar"), ("x/runtime.jar", "jars/runtime.jar")]);
+    assert_eq!(plan.verdicts[0].level, "exact");
+    // Those that follow have it from what the leader remembers.
+    seen["leader"] = json!(false);
+    seen["unit"] = json!("spark/1");
+    seen["units"] = json!(["spark/0", "spark/1"]);
+    seen["state"] = json!({"app": plan.state.app});
+    seen["relations"].as_array_mut().unwrap().push(json!({"id": 9, "endpoint": "members", "interface": "spark-members",
+        "remote": "spark", "life": "alive", "units": {"spark/0": {"cores": "2", "memory": "1", "master": "spark://a:7077", "ui": "http://a:1", "history": "http://a:2"}}}));
+    assert_eq!(planned(&seen).trees["spark"], plan.trees["spark"]);
+}

@@ -1,22 +1,28 @@
-//! The NameNode over HTTP: its JMX and WebHDFS. Owns which answers mean "not yet"; decides nothing else.
+//! A NameNode over HTTP: its JMX and WebHDFS, and the folders that are asked for there. Owns which answers mean "not
+//! yet"; decides nothing else.
+
+mod folder;
 
 use std::fmt::Write as _;
 
 use anyhow::{Context, bail};
-use stoker_charm::http;
-use stoker_charm::serde_json::{self, Value};
+use serde_json::Value;
+
+pub use self::folder::Folder;
+use crate::http;
 
 /// A NameNode's HTTP side.
-pub(crate) struct NameNode {
+#[derive(Debug, Clone)]
+pub struct NameNode {
     /// `http://HOST:PORT`.
-    pub(crate) url: String,
+    pub url: String,
     /// Whom WebHDFS calls come from.
-    pub(crate) user: String,
+    pub user: String,
 }
 
 /// Why a call has no result.
 #[derive(Debug)]
-pub(crate) enum Failure {
+pub enum Failure {
     /// It may pass: starting, safe mode, over quota, not reachable.
     Later(String),
     /// No such file.
@@ -37,7 +43,7 @@ const PASSING: [&str; 6] = [
 
 impl NameNode {
     /// The attributes of a JMX bean, as `Hadoop:service=NameNode,name=NameNodeInfo`.
-    pub(crate) fn bean(&self, name: &str) -> anyhow::Result<Value> {
+    pub fn bean(&self, name: &str) -> anyhow::Result<Value> {
         let (status, text) = http::get(&format!("{}/jmx?qry={name}", self.url))?;
         if status != 200 {
             bail!("the NameNode answers {status}");
@@ -47,7 +53,7 @@ impl NameNode {
     }
 
     /// One attribute of a JMX bean, without asking for the others.
-    pub(crate) fn attribute(&self, bean: &str, attribute: &str) -> anyhow::Result<Value> {
+    pub fn attribute(&self, bean: &str, attribute: &str) -> anyhow::Result<Value> {
         let (status, text) = http::get(&format!("{}/jmx?get={bean}::{attribute}", self.url))?;
         let answer: Value =
             serde_json::from_str(&text).with_context(|| format!("the NameNode answers {status}"))?;
@@ -56,7 +62,7 @@ impl NameNode {
     }
 
     /// Whether the image and its edits were loaded.
-    pub(crate) fn loaded(&self) -> anyhow::Result<bool> {
+    pub fn loaded(&self) -> anyhow::Result<bool> {
         let (status, text) = http::get(&format!("{}/startupProgress", self.url))?;
         let answer: Value =
             serde_json::from_str(&text).with_context(|| format!("the NameNode answers {status}"))?;
@@ -65,12 +71,12 @@ impl NameNode {
     }
 
     /// A WebHDFS GET.
-    pub(crate) fn ask(&self, path: &str, operation: &str) -> Result<Value, Failure> {
+    pub fn ask(&self, path: &str, operation: &str) -> Result<Value, Failure> {
         judge(http::get(&self.address(path, operation, &[])))
     }
 
     /// A WebHDFS PUT.
-    pub(crate) fn put(&self, path: &str, operation: &str, with: &[(&str, &str)]) -> Result<Value, Failure> {
+    pub fn put(&self, path: &str, operation: &str, with: &[(&str, &str)]) -> Result<Value, Failure> {
         judge(http::put(&self.address(path, operation, with), ""))
     }
 
@@ -121,7 +127,7 @@ fn encode(text: &str, keep: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use stoker_charm::serde_json::json;
+    use serde_json::json;
 
     fn judged(status: u16, exception: &str) -> &'static str {
         let body = json!({"RemoteException": {"exception": exception, "message": "m\nat x"}}).to_string();

@@ -1,18 +1,18 @@
 //! A folder that somebody asks for in HDFS, checked. Owns what may be asked for; makes nothing.
 
-use stoker_charm::serde_json::Value;
+use serde_json::Value;
 
 /// Path, owner, group and mode.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Folder {
+pub struct Folder {
     /// Absolute and plain.
-    pub(crate) path: String,
+    pub path: String,
     /// A user name.
-    pub(crate) owner: String,
+    pub owner: String,
     /// A group name, or empty for HDFS's default.
-    pub(crate) group: String,
+    pub group: String,
     /// Octal.
-    pub(crate) mode: String,
+    pub mode: String,
 }
 
 /// At most so many folders in one relation.
@@ -20,7 +20,7 @@ const MOST: usize = 256;
 
 impl Folder {
     /// The folders of a JSON list, all or nothing.
-    pub(crate) fn all(list: &Value) -> Result<Vec<Self>, String> {
+    pub fn all(list: &Value) -> Result<Vec<Self>, String> {
         let items = list.as_array().ok_or("the folders are no list")?;
         if items.len() > MOST {
             return Err(format!("{} folders are asked for, at most {MOST} are made", items.len()));
@@ -60,7 +60,7 @@ impl Folder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use stoker_charm::serde_json::json;
+    use serde_json::json;
 
     #[test]
     fn takes_plain_folders_only() {
