@@ -195,12 +195,6 @@ fn obstacle(q: &Question<'_>) -> Option<(String, String)> {
             format!("attach a Spark of 3.2 or later, or one built with Hadoop {}", server.version),
         ));
     }
-    if !server.there() {
-        return Some((
-            format!("client {} cannot be had: the HDFS offers no build of it", server.version),
-            "attach that client to the application of the HDFS (its resource `client`)".to_owned(),
-        ));
-    }
     let Some(version) = Version::read(&server.version) else {
         return Some(("the HDFS's version cannot be read".to_owned(), String::new()));
     };
@@ -208,6 +202,12 @@ fn obstacle(q: &Question<'_>) -> Option<(String, String)> {
         return Some((
             format!("Hadoop {} has no shaded client to take", server.version),
             format!("attach a Spark built with Hadoop {}, or a newer Hadoop", server.version),
+        ));
+    }
+    if !server.there() {
+        return Some((
+            format!("client {} cannot be had: the HDFS offers no build of it", server.version),
+            "attach that client to the application of the HDFS (its resource `client`)".to_owned(),
         ));
     }
     if !(q.java)(&server.version) {
