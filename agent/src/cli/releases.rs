@@ -15,8 +15,7 @@ use crate::problem::{Problem, codes};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   stoker releases web
-  stoker releases web --diff 1 3        what differs between two of them
-  stoker releases web --format json")]
+  stoker releases web --diff 1 3  # what differs between two of them")]
 pub(crate) struct Arguments {
     /// The application
     app: String,
