@@ -71,6 +71,10 @@ impl Problem {
     }
 }
 
+/// How a request ended: the code of its problem, if any. Goes with a response for whoever notes what was asked.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Ended(pub Option<String>);
+
 /// An error and its sources in one line, none of them repeated.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -105,7 +109,10 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = serde_json::to_vec(&self).unwrap_or_default();
-        (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response()
+        let mut response =
+            (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response();
+        response.extensions_mut().insert(Ended(Some(self.code)));
+        response
     }
 }
 

@@ -55,47 +55,6 @@ pub(crate) fn touching(dir: &Path) -> Vec<u32> {
     found
 }
 
-/// The numbers of all processes.
-pub(crate) fn pids() -> impl Iterator<Item = u32> {
-    let number = |entry: fs::DirEntry| entry.file_name().to_str()?.parse().ok();
-    fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(number)
-}
-
-/// A process's words, one by one.
-pub(crate) fn words(pid: u32) -> Vec<String> {
-    let text = String::from_utf8_lossy(&read(pid, "cmdline")).into_owned();
-    text.split('\0').filter(|word| !word.is_empty()).map(str::to_owned).collect()
-}
-
-/// A process's parent.
-pub(crate) fn parent_of(pid: u32) -> Option<u32> {
-    stat(pid)?.get(1)?.parse().ok()
-}
-
-/// The TCP ports that a process listens on.
-pub(crate) fn listens_on(pid: u32) -> Vec<u16> {
-    let mut sockets = Vec::new();
-    for entry in fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten() {
-        let link = fs::read_link(entry.path()).unwrap_or_default();
-        let inode = link.to_str().and_then(|text| text.strip_prefix("socket:[")?.strip_suffix(']'));
-        sockets.extend(inode.map(str::to_owned));
-    }
-    let mut ports = Vec::new();
-    for table in ["tcp", "tcp6"] {
-        for line in fs::read_to_string(format!("/proc/net/{table}")).unwrap_or_default().lines().skip(1) {
-            let fields: Vec<&str> = line.split_whitespace().collect();
-            let (Some(local), Some(state), Some(inode)) = (fields.get(1), fields.get(3), fields.get(9))
-            else {
-                continue;
-            };
-            if *state == "0A" && sockets.iter().any(|socket| socket == inode) {
-                ports.extend(local.rsplit(':').next().and_then(|port| u16::from_str_radix(port, 16).ok()));
-            }
-        }
-    }
-    ports
-}
-
 /// Whether a process of this number runs (one that has ended and is not collected does not).
 pub fn alive(pid: u32) -> bool {
     state_of(pid).is_some_and(|state| state != 'Z')

@@ -46,6 +46,25 @@ pub struct Change {
     pub command: String,
     /// Applications that it wrote to.
     pub apps: Vec<String>,
+    /// Who was at the other end; records of before this was kept have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
+}
+
+/// Where a request came from, as the kernel says of the socket's other end.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The user's number.
+    pub uid: u32,
+    /// The process that connected; none where it is not of this host's processes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
+    /// What that process called itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<String>,
+    /// The user who logged in, where that is another one (`sudo`, `su`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login: Option<String>,
 }
 
 /// How a move may go.

@@ -45,7 +45,14 @@ pub(super) async fn write(
     headers: HeaderMap,
     Json(request): Json<WriteRequest>,
 ) -> Result<Response, Problem> {
-    let work = |progress| async move { core.write(&model, request, &caller, &progress).await };
+    let work = |progress| async move {
+        let noted = (!request.preview).then(|| request.command.clone());
+        let done = core.write(&model, request, &caller, &progress).await;
+        if let (Some(command), Err(problem)) = (noted, &done) {
+            core.audit.note(&caller, &command, Some(&problem.code));
+        }
+        done
+    };
     stream::run(&headers, work, Progress::Reply).await
 }
 

@@ -2,9 +2,11 @@
 //! documents in [`types`]. Handlers are thin: they read the request, call [`crate::core`], and answer. They must
 //! not decide anything.
 
+pub(crate) mod access;
 mod actions;
 pub(crate) mod align;
 mod applications;
+pub(crate) mod audit;
 mod builds;
 pub(crate) mod caller;
 mod changes;
@@ -13,6 +15,7 @@ mod events;
 mod extract;
 mod kept;
 mod logs;
+mod metrics;
 mod moving;
 pub(crate) mod openapi;
 mod routes;

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_http::trace::TraceLayer;
 
-use super::caller::Caller;
+use super::caller::{Caller, Door};
 use super::routes;
 use crate::core::Core;
 use crate::problem::{Problem, codes};
@@ -28,7 +28,10 @@ use crate::settings::paths::SocketPath;
 const FAREWELL: Duration = Duration::from_secs(2);
 
 /// The agent's listener. The caller holds the folder's lock, so what lies at the socket's path is a leftover.
-pub(crate) fn bind(paths: &Paths) -> Result<UnixListener, Problem> {
+///
+/// Installed, it is for root and the group `stoker`; below `--dir` for the agent's own user alone, or with a root agent
+/// for root's group; with `others` everybody may connect, to look.
+pub(crate) fn bind(paths: &Paths, others: bool) -> Result<(UnixListener, Door), Problem> {
     let failed = |error: std::io::Error| {
         Problem::new(codes::FOLDER, format!("cannot listen on `{}`: {error}", paths.socket.display()))
     };
@@ -40,28 +43,32 @@ pub(crate) fn bind(paths: &Paths) -> Result<UnixListener, Problem> {
     }
     let way = SocketPath::of(&fresh).map_err(failed)?;
     let listener = UnixListener::bind(way.path()).map_err(failed)?;
-    let mode = if paths.local && !nix::unistd::geteuid().is_root() { 0o600 } else { 0o660 };
+    let private = paths.local && !nix::unistd::geteuid().is_root();
     if !paths.local
         && let Ok(Some(group)) = nix::unistd::Group::from_name("stoker")
     {
         std::os::unix::fs::chown(&fresh, None, Some(group.gid.as_raw())).map_err(failed)?;
     }
+    let mode = match (others, private) {
+        (true, _) => 0o666,
+        (false, true) => 0o600,
+        (false, false) => 0o660,
+    };
+    let found = std::fs::metadata(&fresh).map_err(failed)?;
+    let door = Door { group: (!private).then(|| found.gid()), others };
     std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(mode)).map_err(failed)?;
     std::fs::rename(&fresh, &paths.socket).map_err(failed)?;
-    Ok(listener)
+    Ok((listener, door))
 }
 
 /// Answers until `shutdown`; then finishes what is in hand and removes the socket.
 pub(crate) async fn serve(
-    listener: UnixListener,
+    (listener, door): (UnixListener, Door),
     socket: PathBuf,
     core: Arc<Core>,
     shutdown: CancellationToken,
 ) {
     let router = routes::router(core).layer(TraceLayer::new_for_http());
-    // Members of the group of a socket of mode 0600 have no way to it.
-    let group =
-        std::fs::metadata(&socket).ok().filter(|found| found.mode() & 0o060 != 0).map(|found| found.gid());
     let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
@@ -70,7 +77,7 @@ pub(crate) async fn serve(
         };
         match accepted {
             Ok((stream, _)) => {
-                connections.spawn(connection(stream, group, router.clone(), shutdown.clone()));
+                connections.spawn(connection(stream, door, router.clone(), shutdown.clone()));
             }
             Err(error) => {
                 // Out of file descriptors, say: others end and give theirs back.
@@ -90,14 +97,9 @@ pub(crate) async fn serve(
     }
 }
 
-async fn connection(
-    stream: UnixStream,
-    group: Option<u32>,
-    router: axum::Router,
-    shutdown: CancellationToken,
-) {
+async fn connection(stream: UnixStream, door: Door, router: axum::Router, shutdown: CancellationToken) {
     let Ok(peer) = stream.peer_cred() else { return };
-    let caller = Caller::from_peer(peer.uid(), peer.gid(), group);
+    let caller = Caller::from_peer(peer.uid(), peer.gid(), peer.pid(), door);
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {
         let (mut router, caller) = (router.clone(), caller.clone());
         async move {

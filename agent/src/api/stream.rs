@@ -9,11 +9,11 @@ use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use serde::Serialize;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::api::ProgressSink;
 use crate::api::types::Progress;
-use crate::problem::Problem;
+use crate::problem::{Ended, Problem};
 
 /// The media type of lines of JSON.
 pub(super) const JSONL: &str = "application/jsonl";
@@ -22,6 +22,10 @@ pub(super) const JSONL: &str = "application/jsonl";
 pub(super) fn wants_lines(headers: &HeaderMap) -> bool {
     headers.get_all(header::ACCEPT).iter().any(|value| value.to_str().is_ok_and(|text| text.contains(JSONL)))
 }
+
+/// How a request ends whose answer has begun: told once.
+#[derive(Debug, Clone)]
+pub(super) struct EndsLater(pub watch::Receiver<Option<Ended>>);
 
 /// One line.
 pub(super) fn line(document: &impl Serialize) -> Vec<u8> {
@@ -62,6 +66,7 @@ where
         return Ok(axum::Json(joined(task).await?).into_response());
     }
     let (sender, receiver) = mpsc::channel(64);
+    let (tell, later) = watch::channel(None);
     tokio::spawn(async move {
         loop {
             let step = tokio::select! {
@@ -73,11 +78,17 @@ where
         }
         // Nobody blocks on steps that are not read: they are offered, never waited for.
         drop(steps);
-        let last = match joined(task).await {
-            Ok(done) => end(Box::new(done)),
-            Err(problem) => Progress::Problem(Box::new(problem)),
+        let (last, code) = match joined(task).await {
+            Ok(done) => (end(Box::new(done)), None),
+            Err(problem) => {
+                let code = problem.code.clone();
+                (Progress::Problem(Box::new(problem)), Some(code))
+            }
         };
+        tell.send_replace(Some(Ended(code)));
         let _ = sender.send(line(&last)).await;
     });
-    Ok(lines(receiver))
+    let mut answer = lines(receiver);
+    answer.extensions_mut().insert(EndsLater(later));
+    Ok(answer)
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use stoker_model::keys::Key;
 use stoker_model::observation::Life;
-use stoker_model::record::{App, Change, Model, Move, MoveMode, Release, Unit};
+use stoker_model::record::{App, Change, Model, Move, MoveMode, Origin, Release, Unit};
 use stoker_model::rollout::Rollout;
 use stoker_model::snapshot::Snapshot;
 use stoker_store::{MAX_OPS, Txn};
@@ -15,6 +15,9 @@ use crate::api::caller::Caller;
 use crate::api::types::WriteRequest;
 use crate::core::{Core, find_app, find_unit, now};
 use crate::problem::{Problem, codes};
+
+/// How many changes are remembered. An older one can no longer be waited for, and is in no `stoker events`.
+const KEPT: u64 = 1000;
 
 /// A change in the making.
 pub(super) struct Draft {
@@ -30,6 +33,8 @@ pub(super) struct Draft {
     pub time: u64,
     /// Who.
     pub by: String,
+    /// From where.
+    origin: Option<Origin>,
     /// The command as typed.
     pub command: String,
     /// It goes back to what was before.
@@ -71,11 +76,12 @@ impl Draft {
             moving: Move { mode, by: request.patience.map(|patience| time + patience) },
             time,
             by: caller.user.clone(),
+            origin: caller.origin(),
             command: request.command.clone(),
             back: false,
             most,
             later: Vec::new(),
-            on_its_own: *caller == Caller::agent(),
+            on_its_own: caller.is_agent(),
             model,
             apps: Vec::new(),
             writes: Vec::new(),
@@ -193,8 +199,9 @@ impl Draft {
     /// Refuses a change that no single transaction holds: in several, an end between them would leave half of it.
     pub(super) fn check_size(&self) -> Result<(), Problem> {
         let own = |(key, _): &&(Key, Option<Vec<u8>>)| matches!(key, Key::App(_));
-        // The change's and the model's record come in the end, and applications whose moves may go at once.
-        let later = 2 + self.apps.len() - self.writes.iter().filter(own).count().min(self.apps.len());
+        // The change's and the model's record come in the end, the oldest change goes, and applications whose moves may
+        // go at once are written.
+        let later = 3 + self.apps.len() - self.writes.iter().filter(own).count().min(self.apps.len());
         let count = self.writes.len() + later;
         if count <= MAX_OPS {
             return Ok(());
@@ -228,8 +235,14 @@ impl Draft {
             by: self.by.clone(),
             command: self.command.clone(),
             apps: self.apps.clone(),
+            origin: self.origin.clone(),
         };
         self.put(Key::Change(number), &change)?;
+        if let Some(oldest) = number.checked_sub(KEPT)
+            && self.snapshot.changes.contains_key(&oldest)
+        {
+            self.delete(Key::Change(oldest))?;
+        }
         let model = self.model.clone();
         self.put(Key::Model, &model)?;
         let mut txn = Txn::new().absent(Core::key(&Key::Change(number)));

@@ -3,10 +3,12 @@
 
 use std::time::Duration;
 
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, RequestBuilder, Response, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::api::access::COMMAND;
 use crate::problem::{Problem, codes};
 use crate::settings::Paths;
 use crate::settings::paths::SocketPath;
@@ -22,10 +24,15 @@ pub(crate) struct Client {
 
 impl Client {
     /// The way to the agent; fails where there can be none.
-    pub(crate) fn new(paths: &Paths, model: &str) -> Result<Self, Problem> {
+    pub(crate) fn new(paths: &Paths, model: &str, command: &str) -> Result<Self, Problem> {
         let way = SocketPath::of(&paths.socket).map_err(|error| unreachable(paths, &error.to_string()))?;
+        let command: String = command.chars().filter(|c| !c.is_control()).take(1024).collect();
+        let said = HeaderValue::from_bytes(command.as_bytes())
+            .map(|value| (HeaderName::from_static(COMMAND), value));
+        let said: HeaderMap = said.into_iter().collect();
         let http = reqwest::Client::builder()
             .unix_socket(way.path())
+            .default_headers(said)
             .connect_timeout(Duration::from_secs(10))
             .build()
             .map_err(|error| Problem::internal("cannot make an HTTP client", &error))?;
@@ -194,7 +201,7 @@ mod tests {
     async fn nobody_there_is_unreachable_with_a_fix() {
         let dir = tempfile::tempdir().unwrap();
         let paths = Paths::resolve(Some(dir.path()));
-        let client = Client::new(&paths, "default").unwrap();
+        let client = Client::new(&paths, "default", "stoker").unwrap();
         let problem = client.get::<serde_json::Value>(client.at(&["status"])).await.unwrap_err();
         assert_eq!(problem.exit_code(), 7, "{problem}");
         assert!(problem.fix.starts_with("stoker agent --dir "), "{problem}");

@@ -23,8 +23,11 @@ mod completions;
 mod config;
 mod debug_log;
 mod deploy;
+mod doctor;
 mod down;
+mod events;
 mod explain;
+mod fsck;
 mod inspect;
 mod integrate;
 mod kept;
@@ -133,7 +136,7 @@ pub(crate) struct Context {
 
 impl Context {
     fn client(&self) -> Result<Client, Problem> {
-        Client::new(&self.paths, &self.model)
+        Client::new(&self.paths, &self.model, &self.command)
     }
 }
 

@@ -20,10 +20,11 @@ Builds         attach-resource, resources       give an application its builds
 Moves          rollout, releases, rollback      how changes go, and back
 Look           status, why, wait                all at a glance, reasons, patience
                show-unit, show-plan             one unit in full
-               logs, debug-log                  of services, of the agent
+               logs, debug-log, events          of services, of the agent; who asked for what
 Act            run, actions, show-task          actions of charms
                start, stop, restart             services
 Agent          agent, down, version             in the foreground, its end, which
+               doctor, fsck                     what is wrong with the host, with the folder
 Help           explain, man, completions        a code like ST0005; a page; for a shell
 
 Common options:
@@ -85,6 +86,7 @@ verbs! {
     ShowPlan in show_plan,
     Logs in logs,
     DebugLog in debug_log,
+    Events in events,
     Run in run,
     Actions in actions,
     ShowTask in show_task,
@@ -92,7 +94,9 @@ verbs! {
     Stop in stop,
     Restart in restart,
     Agent in agent,
+    Doctor in doctor,
     Down in down,
+    Fsck in fsck,
     Version in version,
     Explain in explain,
     Completions in completions,

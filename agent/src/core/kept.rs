@@ -99,7 +99,14 @@ mod tests {
         for name in ["a-0-1f", ".going-7-b-0-2e", ".going-8-c-0-3d"] {
             std::fs::create_dir_all(folder.path().join(name).join("data")).unwrap();
         }
-        let change = Change { n: 7, time: 0, by: String::new(), command: String::new(), apps: Vec::new() };
+        let change = Change {
+            n: 7,
+            time: 0,
+            by: String::new(),
+            command: String::new(),
+            apps: Vec::new(),
+            origin: None,
+        };
         let snapshot = Snapshot { changes: [(7, Arc::new(change))].into(), ..Snapshot::default() };
         tidy(folder.path(), &snapshot).unwrap();
         let mut left: Vec<_> =

@@ -4,13 +4,17 @@
 //! decide: decisions are in `stoker-model`, verbs in `change`, a unit's doings in `unit`.
 
 mod align;
+mod audit;
 mod builds;
 mod charms;
 mod check;
+pub(crate) mod doctor;
 mod documents;
+pub(crate) mod fsck;
 mod kept;
 mod logs;
 mod lookup;
+mod metrics;
 mod mirror;
 mod recipes;
 mod room;
@@ -38,6 +42,7 @@ use stoker_model::snapshot::Snapshot;
 use stoker_store::{Committed, Journal, Store, StoreError, Txn};
 use tokio::sync::{Notify, watch};
 
+use self::audit::Audit;
 pub(crate) use self::builds::moving::arriving;
 pub(crate) use self::builds::{MadeBuild, inspect_without_agent};
 pub(crate) use self::charms::LoadedCharm;
@@ -67,6 +72,10 @@ pub(crate) struct Core {
     pub supervisor: Arc<dyn Supervisor>,
     /// Runs charms.
     pub hooks: Hooks,
+    /// Who asked for what.
+    pub audit: Audit,
+    /// When this agent started, milliseconds since 1970.
+    pub started: u64,
     /// Seals and opens secrets.
     pub sealer: Sealer,
     host: RwLock<Arc<Host>>,

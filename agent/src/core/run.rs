@@ -20,11 +20,13 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::audit::Audit;
 use super::charms::CHARM_USER;
 use super::mirror;
 use super::seal::Sealer;
 use super::seen::Seen;
 use super::{Core, MODEL, lock};
+use crate::api::caller::Caller;
 use crate::hooks::{AGENT_MARK, Hooks};
 use crate::problem::{Problem, chain, codes};
 use crate::settings::log::LevelHandle;
@@ -41,7 +43,7 @@ pub(crate) async fn run(paths: Paths, settings: Settings, level: LevelHandle) ->
     hit("agent.start.locked");
     let core = Arc::new(open(paths, settings).await?);
     hit("agent.start.opened");
-    let listener = crate::api::server::bind(&core.paths)?;
+    let listener = crate::api::server::bind(&core.paths, core.settings().others_look)?;
     let shutdown = CancellationToken::new();
     let socket = core.paths.socket.clone();
     let server =
@@ -61,6 +63,7 @@ pub(crate) async fn run(paths: Paths, settings: Settings, level: LevelHandle) ->
     let alive = tokio::spawn(tell_alive());
     notify::tell(notify::READY);
     hit("agent.start.up");
+    core.audit.note(&Caller::agent(), concat!("the agent started, version ", env!("CARGO_PKG_VERSION")), None);
     tracing::info!(dir = %core.paths.root.display(), pid = std::process::id(), "the agent is up");
 
     wait_for_end(&core).await;
@@ -77,6 +80,8 @@ pub(crate) async fn run(paths: Paths, settings: Settings, level: LevelHandle) ->
     let _ = rolling.await;
     let _ = server.await;
     let _ = keeper.await;
+    core.audit.note(&Caller::agent(), "the agent ended; services go on", None);
+    core.audit.flush().await;
     alive.abort();
     Ok(down)
 }
@@ -186,6 +191,7 @@ async fn open(paths: Paths, settings: Settings) -> Result<Core, Problem> {
         .map_err(|e| Problem::new(codes::FOLDER, format!("cannot use `{}`: {e}", paths.kept.display())))?;
     let mirror = watch::Sender::new(Arc::new(snapshot));
     tokio::spawn(mirror::follow(Arc::clone(&store), mirror.clone()));
+    let audit = Audit::start(&paths.events);
     Ok(Core {
         paths,
         settings: RwLock::new(Arc::new(settings)),
@@ -194,6 +200,8 @@ async fn open(paths: Paths, settings: Settings) -> Result<Core, Problem> {
         builds: Arc::new(builds),
         supervisor,
         hooks,
+        audit,
+        started: super::now(),
         sealer,
         host: RwLock::new(Arc::new(host)),
         mirror,

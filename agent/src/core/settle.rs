@@ -152,7 +152,13 @@ impl Core {
     ) -> Result<ChangeStatus, Problem> {
         Self::check_model(model)?;
         let Some(change) = self.snapshot().changes.get(&n).cloned() else {
-            let title = format!("cannot show change {n}: there is no such change");
+            let newest = self.snapshot().model.as_ref().map_or(0, |model| model.changes);
+            let why = if n > 0 && n <= newest {
+                "it is older than those that are kept"
+            } else {
+                "there is no such change"
+            };
+            let title = format!("cannot show change {n}: {why}");
             return Err(Problem::new(codes::NOT_FOUND, title));
         };
         let least = lock(&self.revisions).get(&n).copied().unwrap_or_default();

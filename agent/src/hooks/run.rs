@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use stoker_host::exec::{self, Exec, ExecError, Sandbox};
 use stoker_host::users::Account;
 use stoker_model::observation::Observation;
 use stoker_model::plan::{self, Plan, PlanError};
 
+use super::HookCounts;
 use super::socket::{Context, Contexts};
 
 /// The variable by which a charm's programs are known as an agent's: the agent's folder. What outlived an agent that
@@ -69,6 +70,8 @@ pub(crate) struct Hooks {
     user: Option<(String, Account)>,
     /// The agent's folder.
     root: String,
+    /// How often charms ran.
+    pub counts: HookCounts,
 }
 
 impl Hooks {
@@ -95,7 +98,8 @@ impl Hooks {
         std::fs::create_dir_all(&scratch)?;
         std::fs::set_permissions(&scratch, std::fs::Permissions::from_mode(0o1777))?;
         let socket = super::socket::serve(run, contexts.clone())?;
-        Ok(Self { contexts, socket, tools, shim, scratch, user, root: root.display().to_string() })
+        let root = root.display().to_string();
+        Ok(Self { contexts, socket, tools, shim, scratch, user, root, counts: HookCounts::default() })
     }
 
     /// The user that charms run as, where the agent may switch.
@@ -119,6 +123,19 @@ impl Hooks {
 
     /// Runs the charm below `folder` for an observation and returns its plan, checked.
     pub(crate) async fn plan(
+        &self,
+        folder: &Path,
+        dispatch: &str,
+        observation: &Observation,
+        deadline: Duration,
+    ) -> Result<Plan, HookError> {
+        let begun = Instant::now();
+        let done = self.plan_uncounted(folder, dispatch, observation, deadline).await;
+        self.counts.ran(done.is_ok(), begun.elapsed());
+        done
+    }
+
+    async fn plan_uncounted(
         &self,
         folder: &Path,
         dispatch: &str,

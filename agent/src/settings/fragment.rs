@@ -13,6 +13,7 @@ pub(crate) struct Fragment {
     pub address: Option<String>,
     pub host_name: Option<String>,
     pub supervisor: Option<String>,
+    pub access: Option<Access>,
     pub charms: Option<Charms>,
     pub recipes: Option<Recipes>,
     pub sources: Option<Sources>,
@@ -22,6 +23,13 @@ pub(crate) struct Fragment {
     pub gc: Option<Gc>,
     pub limits: Option<Limits>,
     pub log: Option<Log>,
+}
+
+/// `[access]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Access {
+    pub others: Option<String>,
 }
 
 /// `[charms]`.

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::fragment::{
-    Charm, Charms, Fragment, Gc, Limits, Log, Probe, Recipes, Rollout, SettingsError, Sources,
+    Access, Charm, Charms, Fragment, Gc, Limits, Log, Probe, Recipes, Rollout, SettingsError, Sources,
 };
 
 /// `or` key by key, for a table: `later.or(earlier)`.
@@ -24,6 +24,7 @@ impl Fragment {
             address: later.address.or(self.address),
             host_name: later.host_name.or(self.host_name),
             supervisor: later.supervisor.or(self.supervisor),
+            access: over!(self.access, later.access, Access { others }),
             charms: over!(self.charms, later.charms, Charms { path }),
             recipes: over!(self.recipes, later.recipes, Recipes { env }),
             sources: over!(

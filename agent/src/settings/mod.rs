@@ -27,6 +27,8 @@ pub(crate) struct Settings {
     pub host_name: Option<String>,
     /// What keeps services; see [`Settings::by_systemd`].
     pub supervisor: Supervisor,
+    /// Users who are neither root nor of the socket's group may look.
+    pub others_look: bool,
     /// Folders where `deploy NAME` looks for charms, after the agent's own `charms`.
     pub charms_path: Vec<PathBuf>,
     /// Variables that recipes get from the agent's environment; `PIP_*` stands for all that start so.
@@ -92,6 +94,7 @@ impl Default for Settings {
             address: None,
             host_name: None,
             supervisor: Supervisor::Auto,
+            others_look: false,
             charms_path: vec!["/usr/lib/stoker/charms".into()],
             recipes_env: RECIPES_ENV.iter().map(|&name| name.to_owned()).collect(),
             sources: Sources {
@@ -163,6 +166,13 @@ impl Settings {
                 "process" => Supervisor::Process,
                 "systemd" => Supervisor::Systemd,
                 _ => return Err(bad("supervisor", text, "expected auto, process or systemd")),
+            };
+        }
+        if let Some(text) = fragment.access.as_ref().and_then(|access| access.others.as_deref()) {
+            settings.others_look = match text {
+                "none" => false,
+                "look" => true,
+                _ => return Err(bad("access.others", text, "expected none or look")),
             };
         }
         if let Some(path) = fragment.charms.as_ref().and_then(|charms| charms.path.clone()) {
@@ -333,6 +343,7 @@ mod tests {
         assert_eq!(Settings::from_fragment(&fragment).unwrap(), Settings::default());
         // `None` serializes as null, so each key that the code knows is listed, and none may be null.
         let all = serde_json::to_value(Fragment {
+            access: Some(fragment::Access::default()),
             charms: Some(fragment::Charms::default()),
             recipes: Some(fragment::Recipes::default()),
             sources: Some(fragment::Sources::default()),
@@ -358,6 +369,7 @@ mod tests {
             ("address = 'here'", "address"),
             ("host-name = 'a b'", "host-name"),
             ("supervisor = 'runit'", "supervisor"),
+            ("[access]\nothers = 'all'", "access.others"),
             ("[charms]\npath = ['charms']", "charms.path"),
             ("[recipes]\nenv = ['A=1']", "recipes.env"),
             ("[sources]\nallow-private = ['10.0.0.0/40']", "sources.allow-private"),

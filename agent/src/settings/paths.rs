@@ -45,6 +45,8 @@ pub(crate) struct Paths {
     pub cache: PathBuf,
     /// Charms below the folder, searched first.
     pub charms: PathBuf,
+    /// What was asked of the agent beside changes.
+    pub events: PathBuf,
     /// The agent's log.
     pub log: PathBuf,
 }
@@ -81,6 +83,7 @@ impl Paths {
             kept: root.join("kept"),
             cache: root.join("cache"),
             charms: root.join("charms"),
+            events: root.join("events.jsonl"),
             log: log.to_owned(),
         }
     }

@@ -10,7 +10,7 @@ use crate::rowsum::sum;
 use crate::sqlite::{self, Fault, Format, upper_value};
 
 /// Format 1: pairs, each with a checksum, and one row with the sum of them all.
-const FORMAT: Format = Format {
+pub(crate) const FORMAT: Format = Format {
     what: "a journal",
     application_id: 0x5374_6B4A, // "StkJ"
     version: 1,
@@ -156,7 +156,7 @@ fn checked(key: &str, value: Vec<u8>, stored: i64) -> Result<Vec<u8>, Fault> {
     Err(Fault::Rows(format!("the row of key `{}` does not have its checksum", key.escape_debug())))
 }
 
-fn check_rows(conn: &Connection) -> Result<(), Fault> {
+pub(crate) fn check_rows(conn: &Connection) -> Result<(), Fault> {
     let mut total = 0_i64;
     let mut statement = conn.prepare("SELECT key, value, sum FROM pairs ORDER BY key")?;
     for row in statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get(1)?, row.get(2)?)))? {

@@ -19,6 +19,7 @@ mod prefix;
 mod rowsum;
 mod sqlite;
 mod store;
+mod survey;
 mod txn;
 mod watch;
 
@@ -28,5 +29,6 @@ pub use journal::Journal;
 pub use limits::{HistoryBound, MAX_COMPARES, MAX_KEY, MAX_OPS, MAX_TTL, MAX_VALUE};
 pub use memory::Memory;
 pub use store::{Entry, Event, LeaseId, Range, Revision, Store};
+pub use survey::Survey;
 pub use txn::{Committed, Compare, Op, Txn};
 pub use watch::{EventSource, Watch};

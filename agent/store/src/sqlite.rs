@@ -1,6 +1,7 @@
 //! Database files: made whole or not at all, opened with the same settings, checked, never repaired.
 //! Must not: know a table; what a file holds is its [`Format`].
 
+use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -46,6 +47,34 @@ pub(crate) fn open(path: &Path, format: &Format, busy: Duration) -> Result<Conne
     // Before any setting: what is not ours, or newer, is not changed in any way.
     identify(&conn, path, format)?;
     configure(&conn).map_err(|e| classify("open", path, e))?;
+    check(&conn, path)?;
+    Ok(conn)
+}
+
+/// Opens the database at `path`, which must be there, for reading alone.
+pub(crate) fn look(path: &Path, format: &Format) -> Result<Connection, StoreError> {
+    let found = fs::metadata(path).map_err(|e| backend("open", path, e.into()))?;
+    if found.len() == 0 {
+        return Err(corrupt(path, "the file is empty, it was cut or overwritten".into()));
+    }
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+    // A reader makes a log where there is none, unless it is told that nobody writes. With none there is no writer.
+    let alone = if with_suffix(path, "-wal").exists() { "" } else { "?immutable=1" };
+    let mut uri = "file:".to_owned();
+    for byte in path.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'/' | b'.' | b'-' | b'_' => uri.push(char::from(*byte)),
+            byte if byte.is_ascii_alphanumeric() => uri.push(char::from(*byte)),
+            byte => {
+                // Writing to a string cannot fail.
+                let _ = write!(uri, "%{byte:02X}");
+            }
+        }
+    }
+    let conn = Connection::open_with_flags(uri + alone, flags).map_err(|e| classify("open", path, e))?;
+    conn.busy_timeout(BUSY_TIMEOUT).map_err(|e| classify("open", path, e))?;
+    identify(&conn, path, format)?;
     check(&conn, path)?;
     Ok(conn)
 }

@@ -65,86 +65,6 @@ impl Records {
         self.of("change")
             .any(|(_, change)| change["command"].as_str().is_some_and(|said| said.starts_with(command)))
     }
-
-    /// The services that a unit's applied plan and its frozen generations have, by the names that they run under,
-    /// with whether they should run.
-    pub fn services(&self, unit: &str) -> Vec<(String, bool)> {
-        let stopped =
-            self.model.get(&format!("unit/{unit}")).map(|unit| unit["stopped"].clone()).unwrap_or_default();
-        let halted = |name: &str| {
-            stopped.as_array().is_some_and(|names| names.iter().any(|each| each == name || each == "*"))
-        };
-        let Some(local) = self.journal.get(unit) else { return Vec::new() };
-        let newest = service_names(&local["applied"]).into_iter().map(|(name, run)| {
-            let runs = !halted(&name) && !halted(&run);
-            (run, runs)
-        });
-        let frozen = living(local).skip(1).flat_map(service_names).map(|(_, run)| {
-            let runs = !halted(&run);
-            (run, runs)
-        });
-        newest.chain(frozen).collect()
-    }
-}
-
-/// What is applied, then what is frozen, in a unit's journal record.
-pub(super) fn living(local: &Value) -> impl Iterator<Item = &Value> {
-    let frozen = local["generations"].as_array().into_iter().flatten();
-    std::iter::once(&local["applied"]).chain(frozen.map(|frozen| &frozen["applied"]))
-}
-
-/// The services of an applied plan: the plan's name, and the one that it runs under.
-pub(super) fn service_names(applied: &Value) -> Vec<(String, String)> {
-    let n = &applied["bindings"]["generation"]["n"];
-    let run = |name: &String| {
-        let of_it = applied["plan"]["services"][name]["generation"] == true && n.is_u64();
-        if of_it { format!("{name}.g{n}") } else { name.clone() }
-    };
-    let services = applied["services"].as_object().into_iter().flatten();
-    services.map(|(name, _)| (name.clone(), run(name))).collect()
-}
-
-/// A generation that nobody keeps and that cannot be busy goes on only for a moment; ports, folders and numbers are
-/// of generations that live.
-fn generations(records: &Records, found: &mut Vec<String>) {
-    for (unit, local) in &records.journal {
-        let app = |unit: &str| unit.rsplit_once('-').map(|(app, _)| app.to_owned()).unwrap_or_default();
-        let kept = |key: &Value| {
-            let ours = records.journal.iter().filter(|(other, _)| app(other) == app(unit));
-            ours.filter_map(|(_, local)| local["plan"]["generation"]["keep"].as_array())
-                .any(|keep| keep.contains(key))
-        };
-        for frozen in local["generations"].as_array().into_iter().flatten() {
-            let services = frozen["applied"]["plan"]["services"].as_object().into_iter().flatten();
-            let asks = services
-                .into_iter()
-                .any(|(_, service)| service["busy"].as_object().is_some_and(|b| !b.is_empty()));
-            if !asks && !kept(&frozen["generation"]["key"]) {
-                found.push(format!("{unit}: generation {} does not end", frozen["generation"]));
-            }
-        }
-        let numbers: Vec<String> = living(local)
-            .chain([&local["candidate"]])
-            .filter_map(|applied| Some(format!(".g{}", applied["bindings"]["generation"]["n"].as_u64()?)))
-            .collect();
-        for of in ["ports", "dirs"] {
-            for name in local[of].as_object().into_iter().flat_map(|map| map.keys()) {
-                if name.contains(".g") && !numbers.iter().any(|n| name.ends_with(n)) {
-                    found.push(format!("{unit}: {of} has {name}, whose generation is gone"));
-                }
-            }
-        }
-    }
-    for (app, record) in records.of("app") {
-        if !record["ended"].is_null() {
-            found.push(format!("{app}: generations are still ending: {}", record["ended"]));
-        }
-    }
-}
-
-/// SQLite's own check of a database's pages.
-pub(super) fn quick_check(path: &Path) -> rusqlite::Result<String> {
-    open(path)?.query_row("PRAGMA quick_check", [], |row| row.get(0))
 }
 
 /// How often anything was written: the store's revision, and the journal's sum of all its rows.
@@ -154,45 +74,6 @@ pub fn revision(dir: &Path) -> (i64, i64) {
         read.expect("a database that can be read")
     };
     (number("model.db", "SELECT revision FROM meta"), number("agent.db", "SELECT pairs_sum FROM total"))
-}
-
-/// No operation is left in flight, and model and journal know the same units.
-pub(super) fn check(records: &Records, found: &mut Vec<String>) {
-    generations(records, found);
-    for (unit, local) in &records.journal {
-        if !local["op"].is_null() {
-            found.push(format!("{unit}: an operation is left in flight: {}", local["op"]));
-        }
-        if !records.model.contains_key(&format!("unit/{unit}")) {
-            found.push(format!("{unit}: the journal knows it, the model does not"));
-        }
-    }
-    for (unit, record) in records.of("unit") {
-        if !records.journal.contains_key(unit) {
-            found.push(format!("{unit}: the model knows it, the journal does not"));
-        }
-        let app = record["id"].as_str().and_then(|id| id.split('/').next()).unwrap_or_default();
-        if !records.model.contains_key(&format!("app/{app}")) {
-            found.push(format!("{unit}: its application is not there"));
-        }
-    }
-    for (app, record) in records.of("app") {
-        let mut units = records.of("unit").filter_map(|(_, unit)| unit["id"].as_str()?.split_once('/'));
-        if record["life"] != "alive" && !units.any(|(of, _)| of == app) {
-            found.push(format!("{app}: is being removed, and no unit is left that would end it"));
-        }
-    }
-    for (at, action) in records.of("action") {
-        if matches!(action["state"].as_str(), Some("pending" | "running")) {
-            found.push(format!("action {at}: is still {}", action["state"]));
-        }
-    }
-    for (at, data) in records.of("data") {
-        let relation = at.split('/').next().unwrap_or_default();
-        if !records.model.contains_key(&format!("relation/{relation}")) {
-            found.push(format!("data {at}: its relation is not there: {data}"));
-        }
-    }
 }
 
 /// What must hold at every moment, also when an agent was just killed: what the journal calls applied was told to the

@@ -6,12 +6,11 @@ use std::collections::hash_map::DefaultHasher;
 use std::fs;
 use std::hash::{Hash, Hasher};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
 use super::Records;
-use super::files::{names, walk};
 
 /// Fields that differ from run to run.
 const LEFT_OUT: &[&str] = &[
@@ -27,6 +26,7 @@ const LEFT_OUT: &[&str] = &[
     "log_from",
     "now_seen",
     "op",
+    "origin",
     "removed",
     "runs",
     "sealed",
@@ -128,6 +128,26 @@ fn trees(dir: &Path) -> BTreeMap<String, String> {
         (name, digest)
     };
     names(&folder).into_iter().map(digest).collect()
+}
+
+/// Names in a folder, sorted; empty where there is none.
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.sort();
+    names
+}
+
+/// All files below a folder, links not followed.
+fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
+    for name in names(folder) {
+        let path = folder.join(name);
+        match fs::symlink_metadata(&path) {
+            Ok(meta) if meta.is_dir() => walk(&path, found),
+            Ok(_) => found.push(path),
+            Err(_) => {}
+        }
+    }
 }
 
 fn is_random(id: &str) -> bool {

@@ -91,7 +91,7 @@ impl Place {
         let status = self.json(&["status"]);
         let unit = &status["applications"]["echo"]["units"]["echo/0"];
         assert_eq!(unit["workload-status"]["current"], "active", "{why}: {unit}");
-        let violations = || violations(self.victim.dir(), self.victim.pid());
+        let violations = || violations(self.victim.dir());
         until_seen(&format!("{why}: it comes to rest"), violations, Vec::is_empty);
     }
 

@@ -27,7 +27,7 @@ fn settle(victim: &Victim, what: &str, text: &str) {
     let end = Instant::now() + LONG;
     loop {
         let waited = victim.cli(&["wait", "--timeout", "10s"]);
-        let mut found = violations(victim.dir(), victim.pid());
+        let mut found = violations(victim.dir());
         if !waited.ok {
             found.push(waited.text);
         }

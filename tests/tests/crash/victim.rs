@@ -139,10 +139,6 @@ impl Victim {
         true
     }
 
-    pub(crate) fn pid(&self) -> Option<u32> {
-        self.child.as_ref().map(Child::id)
-    }
-
     pub(crate) fn signal(&mut self, signal: Signal) {
         if let Some(child) = &self.child {
             kill(Pid::from_raw(child.id() as i32), signal).expect("a signal to the agent");

@@ -59,7 +59,7 @@ pub(crate) fn reference() -> Reference {
         loop {
             victim.cli(&["wait", "--timeout", "10s"]);
             let now = comparable(&victim);
-            let found = violations(victim.dir(), victim.pid());
+            let found = violations(victim.dir());
             if found.is_empty() && now == last {
                 break;
             }
@@ -212,7 +212,7 @@ fn rest(
         }
         victim.cli(&["wait", "--timeout", "5s"]);
         let mut found = difference(&reference.states[at], &comparable(victim));
-        found.extend(violations(victim.dir(), victim.pid()));
+        found.extend(violations(victim.dir()));
         found.extend(counted(&reference.counters[at], &victim.counters(), *kills));
         found.extend(actions(victim));
         if let Some(before) = &killed {

@@ -1,13 +1,16 @@
 //! End to end: the real programs, the charms for tests, nothing in between. A file a topic.
 
+mod access;
 mod api;
 mod bad_charm;
 mod bad_host;
 mod changes;
 mod cli;
 mod data;
-mod generations;
+mod doctor;
+mod fsck;
 mod life;
+mod metrics;
 mod moves;
 mod preview;
 mod relations;

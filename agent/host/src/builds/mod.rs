@@ -175,18 +175,33 @@ impl Builds {
     /// what it did not come to make durable is hashed and removed where it is not whole: only one process may have
     /// them open.
     pub fn open(root: &Path) -> Result<Self, BuildError> {
+        Self::open_as(root, true)
+    }
+
+    /// Opens builds that are there, to look at them beside whoever has them open: nothing is removed or mended.
+    pub fn look(root: &Path) -> Result<Self, BuildError> {
+        for name in ["incoming", "blobs", "trees", "records", "archives"] {
+            let folder = root.join(name);
+            std::fs::read_dir(&folder).map_err(|error| BuildError::io("open builds", &folder, error))?;
+        }
+        Self::open_as(root, false)
+    }
+
+    fn open_as(root: &Path, own: bool) -> Result<Self, BuildError> {
         let fail = |error| BuildError::io("open builds", root, error);
         let root = &crate::fs::absolute(root).map_err(fail)?;
         let top = Dir::create(root).map_err(fail)?;
-        // Service users pass through it, whatever the umask.
-        top.set_mode(0o755).map_err(fail)?;
-        top.spread();
         let incoming = root.join("incoming");
         let staging = Dir::create(&incoming).map_err(fail)?;
-        staging.set_mode(0o700).map_err(fail)?;
-        staging.spread();
+        if own {
+            // Service users pass through it, whatever the umask.
+            top.set_mode(0o755).map_err(fail)?;
+            top.spread();
+            staging.set_mode(0o700).map_err(fail)?;
+            staging.spread();
+        }
         let blobs = Arc::new(Blobs::open(&root.join("blobs")).map_err(fail)?);
-        let lost = durable::recover(&staging, &blobs).map_err(fail)?;
+        let lost = if own { durable::recover(&staging, &blobs).map_err(fail)? } else { Vec::new() };
         let leases = Arc::new(Leases::default());
         let trees = Arc::new(Trees::open(&root.join("trees"), &incoming).map_err(fail)?);
         Ok(Self {

@@ -250,7 +250,7 @@ impl Change<'_> {
 }
 
 /// Looks at what SQLite's own check cannot know; returns the bytes of the history, and the leases.
-fn check_rows(conn: &Connection) -> Result<(u64, Vec<(LeaseId, Duration)>), Fault> {
+pub(crate) fn check_rows(conn: &Connection) -> Result<(u64, Vec<(LeaseId, Duration)>), Fault> {
     let tx = conn.unchecked_transaction()?;
     let meta = Meta::read(&tx)?;
     let mut total = 0_i64;

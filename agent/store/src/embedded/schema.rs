@@ -6,7 +6,7 @@ use crate::sqlite::Format;
 ///
 /// `meta` has one row: the revision, the newest revision whose history is gone, the last lease's id, and the sum of
 /// all `entries.sum` (so that a row lost or come back shows). Every row carries a checksum of its other fields.
-pub(super) const FORMAT: Format = Format {
+pub(crate) const FORMAT: Format = Format {
     what: "a model store",
     application_id: 0x5374_6B4D, // "StkM"
     version: 1,

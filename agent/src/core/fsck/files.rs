@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::Records;
 use super::records::{living, service_names};
+use super::{Found, Records};
+use crate::core::MODEL;
 
 /// Names in a folder, sorted; empty where there is none.
-pub(super) fn names(folder: &Path) -> Vec<String> {
+fn names(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
     names.sort();
@@ -18,7 +19,7 @@ pub(super) fn names(folder: &Path) -> Vec<String> {
 }
 
 /// All files below a folder, links not followed.
-pub(super) fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
+fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
     for name in names(folder) {
         let path = folder.join(name);
         match fs::symlink_metadata(&path) {
@@ -30,19 +31,19 @@ pub(super) fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
 }
 
 /// Checks everything on the disk but the databases.
-pub(super) fn check(dir: &Path, records: &Records, found: &mut Vec<String>) {
+pub(super) fn check(dir: &Path, records: &Records, found: &mut Found) {
     for empty in ["builds/incoming", "cache/making", "run/scratch"] {
         for name in names(&dir.join(empty)) {
-            found.push(format!("{empty}/{name} is left"));
+            found.unrest("files", format!("{empty}/{name} is left"));
         }
     }
     unready(dir, found);
     service_records(dir, records, found);
-    let units = dir.join("models/default/units");
+    let units = dir.join("models").join(MODEL).join("units");
     for unit in names(&units) {
         match records.journal.get(&unit) {
             Some(local) => rendered(&units.join(&unit), local, &unit, found),
-            None => found.push(format!("models/default/units/{unit} is left")),
+            None => found.unrest("units", format!("models/{MODEL}/units/{unit} is left")),
         }
     }
     for id in names(&dir.join("kept")) {
@@ -50,14 +51,17 @@ pub(super) fn check(dir: &Path, records: &Records, found: &mut Vec<String>) {
         let meta: Value = serde_json::from_slice(&meta).unwrap_or_default();
         let elsewhere = meta["elsewhere"].as_array().is_some_and(|folders| !folders.is_empty());
         if meta["format"] != 1 || !(elsewhere || dir.join("kept").join(&id).join("data").is_dir()) {
-            found.push(format!("kept/{id} has no description or no data"));
+            found.damage("kept", format!("kept/{id} has no description or no data"));
         }
     }
     builds(dir, records, found);
 }
 
 /// Files that were to be renamed when they are whole.
-fn unready(dir: &Path, found: &mut Vec<String>) {
+fn unready(dir: &Path, found: &mut Found) {
+    if !found.strict {
+        return;
+    }
     let mut files = Vec::new();
     walk(dir, &mut files);
     for path in files {
@@ -66,21 +70,18 @@ fn unready(dir: &Path, found: &mut Vec<String>) {
         let unique = |end: &str| end.matches('-').count() == 2 && end.split('-').all(is_number);
         let hidden = name.starts_with('.') && name.rsplit('.').next().is_some_and(unique);
         let in_services = path.starts_with(dir.join("services"));
-        if hidden
-            || (in_services
-                && (path.extension().is_some_and(|end| end == "new")
-                    || path.display().to_string().contains("/.gone-")))
-        {
-            found.push(format!("{} is left half made", path.display()));
+        let new = path.extension().is_some_and(|end| end == "new");
+        if hidden || (in_services && (new || path.display().to_string().contains("/.gone-"))) {
+            found.unrest("files", format!("{} is left half made", path.display()));
         }
     }
 }
 
 /// Each record of a service belongs to a service, a task or an action that the unit has.
-fn service_records(dir: &Path, records: &Records, found: &mut Vec<String>) {
+fn service_records(dir: &Path, records: &Records, found: &mut Found) {
     let mut known = BTreeSet::new();
     for (unit, local) in &records.journal {
-        let full = |name: &str| format!("stoker-default-{unit}-{name}");
+        let full = |name: &str| format!("stoker-{MODEL}-{unit}-{name}");
         for applied in living(local).chain([&local["candidate"]]) {
             known.extend(service_names(applied).iter().map(|(_, run)| full(run)));
         }
@@ -94,13 +95,13 @@ fn service_records(dir: &Path, records: &Records, found: &mut Vec<String>) {
     }
     for name in names(&dir.join("services")) {
         if dir.join("services").join(&name).is_dir() && !known.contains(&name) {
-            found.push(format!("services/{name} is of nothing that the plans have"));
+            found.unrest("services", format!("services/{name} is of nothing that the plans have"));
         }
     }
 }
 
 /// The files of a unit are those of its applied plan and its candidate, byte by byte.
-fn rendered(folder: &Path, local: &Value, unit: &str, found: &mut Vec<String>) {
+fn rendered(folder: &Path, local: &Value, unit: &str, found: &mut Found) {
     let mut wanted: BTreeSet<PathBuf> = BTreeSet::new();
     for applied in living(local).chain([&local["candidate"]]) {
         for group in applied["groups"].as_object().into_iter().flat_map(|groups| groups.values()) {
@@ -110,8 +111,11 @@ fn rendered(folder: &Path, local: &Value, unit: &str, found: &mut Vec<String>) {
                 let text = file["text"].as_str().unwrap_or_default();
                 match fs::read(&path) {
                     Ok(bytes) if file["secret"] == true || bytes == text.as_bytes() => {}
-                    Ok(_) => found.push(format!("{unit}: {} is not what the plan says", path.display())),
-                    Err(error) => found.push(format!("{unit}: {}: {error}", path.display())),
+                    Ok(_) => {
+                        found
+                            .damage("files", format!("{unit}: {} is not what the plan says", path.display()));
+                    }
+                    Err(error) => found.damage("files", format!("{unit}: {}: {error}", path.display())),
                 }
                 wanted.insert(path);
             }
@@ -120,7 +124,7 @@ fn rendered(folder: &Path, local: &Value, unit: &str, found: &mut Vec<String>) {
     let mut files = Vec::new();
     walk(&folder.join("files"), &mut files);
     for path in files.into_iter().filter(|path| !wanted.contains(path)) {
-        found.push(format!("{unit}: {} is in no plan", path.display()));
+        found.unrest("files", format!("{unit}: {} is in no plan", path.display()));
     }
 }
 
@@ -148,14 +152,14 @@ fn kept(records: &Records) -> BTreeSet<String> {
 }
 
 /// Every build that the model names is here, and every tree is whole: its files are links to blobs.
-fn builds(dir: &Path, records: &Records, found: &mut Vec<String>) {
+fn builds(dir: &Path, records: &Records, found: &mut Found) {
     use std::os::unix::fs::MetadataExt;
     let hex = |digest: &Value| digest.as_str().and_then(|text| text.strip_prefix("b3:")).map(str::to_owned);
     let kept = kept(records);
     for (at, revision) in records.of("resource").filter(|(at, _)| kept.contains(*at)) {
         let name = hex(&revision["build"]).unwrap_or_default();
         if !dir.join("builds/records").join(format!("{name}.json")).exists() {
-            found.push(format!("resource {at}: its build {name} has no record"));
+            found.damage("builds", format!("resource {at}: its build {name} has no record"));
         }
     }
     let mut needed: BTreeSet<String> = BTreeSet::new();
@@ -165,7 +169,7 @@ fn builds(dir: &Path, records: &Records, found: &mut Vec<String>) {
     }
     for name in needed {
         if !dir.join("builds/trees").join(&name).is_dir() {
-            found.push(format!("the tree {name} is missing"));
+            found.damage("builds", format!("the tree {name} is missing"));
         }
     }
     let mut files = Vec::new();
@@ -173,7 +177,7 @@ fn builds(dir: &Path, records: &Records, found: &mut Vec<String>) {
     for path in files {
         let meta = fs::symlink_metadata(&path);
         if meta.is_ok_and(|meta| meta.is_file() && meta.nlink() < 2) {
-            found.push(format!("{} is no link to a blob", path.display()));
+            found.damage("builds", format!("{} is no link to a blob", path.display()));
         }
     }
 }
