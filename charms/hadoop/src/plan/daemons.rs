@@ -51,6 +51,7 @@ fn namenode(scene: &Scene<'_>) -> Service {
         needs: names(&["task:format"]),
         ready: writable.clone(),
         live: writable,
+        busy: BTreeMap::from([("open files".to_owned(), writers(scene, "NumFilesUnderConstruction"))]),
         ..daemon(scene, "namenode", &format!("{SERVER}.namenode.NameNode"), &scene.options.namenode)
     }
 }
@@ -58,6 +59,9 @@ fn namenode(scene: &Scene<'_>) -> Service {
 fn datanode(scene: &Scene<'_>) -> Service {
     let mut dirs = names(&["tmp"]);
     dirs.extend(scene.volumes().into_iter().map(|(name, _)| name));
+    // Where a block is on one DataNode alone, a writer cannot go on with another.
+    let alone = scene.options.replication < 2 && scene.cluster.http.is_some();
+    let busy = alone.then(|| ("writing clients".to_owned(), writers(scene, "NumActiveClients")));
     let known =
         jmx("datanode-http", "Hadoop:service=DataNode,name=DataNodeInfo", "ClusterId", Op::Ne, json!(""));
     Service {
@@ -65,6 +69,7 @@ fn datanode(scene: &Scene<'_>) -> Service {
         ports: names(&["datanode", "datanode-http", "datanode-ipc"]),
         needs: names(&["task:namenode-up"]),
         ready: vec![known],
+        busy: busy.into_iter().collect(),
         ..daemon(scene, "datanode", &format!("{SERVER}.datanode.DataNode"), &scene.options.datanode)
     }
 }
@@ -81,6 +86,19 @@ fn secondary(scene: &Scene<'_>) -> Service {
             &format!("{SERVER}.namenode.SecondaryNameNode"),
             &scene.options.secondary,
         )
+    }
+}
+
+/// What is being written to HDFS, as its NameNode counts it. Readers wait while the NameNode restarts; writers are told
+/// that it is in safe mode, and fail.
+fn writers(scene: &Scene<'_>, attribute: &str) -> Probe {
+    let namenode = scene.cluster.http.as_deref().unwrap_or("${address:default}:${port:namenode-http}");
+    Probe {
+        http: Some(format!(
+            "http://{namenode}/jmx?get=Hadoop:service=NameNode,name=FSNamesystem::{attribute}"
+        )),
+        pointer: Some(format!("/beans/0/{attribute}")),
+        ..Probe::default()
     }
 }
 
