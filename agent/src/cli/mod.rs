@@ -54,7 +54,8 @@ mod version;
 mod wait;
 mod why;
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -142,6 +143,10 @@ impl Context {
 
 /// The whole of `main`.
 pub(crate) fn main() -> ExitCode {
+    if let Some(dir) = plain_agent(std::env::args_os().skip(1).collect()) {
+        let dir = dir.or_else(|| std::env::var_os("STOKER_DIR").map(PathBuf::from));
+        return start_agent(dir.as_deref());
+    }
     let arguments: Vec<String> =
         std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect();
     let cli = match Cli::try_parse() {
@@ -153,20 +158,46 @@ pub(crate) fn main() -> ExitCode {
         Colour::Always => anstream::ColorChoice::Always.write_global(),
         Colour::Never => anstream::ColorChoice::Never.write_global(),
     }
-    let dir = cli.global.dir.as_deref().filter(|dir| !dir.as_os_str().is_empty());
+    if let Verb::Agent(_) = cli.verb {
+        return start_agent(cli.global.dir.as_deref());
+    }
     let context = Context {
-        paths: Paths::resolve(dir),
+        paths: paths(cli.global.dir.as_deref()),
         model: cli.global.model,
         out: Out { format: cli.global.format.unwrap_or(Format::Tabular), quiet: cli.global.quiet },
         command: suggest::as_typed(&arguments),
     };
-    if matches!(cli.verb, Verb::Agent(_))
-        && let Some(error) = stoker_host::exec::with_small_memory()
-    {
+    let runtime = runtime(&mut tokio::runtime::Builder::new_current_thread());
+    ended(runtime.and_then(|runtime| runtime.block_on(cli.verb.run(&context))))
+}
+
+/// Becomes the agent, with two threads.
+fn start_agent(dir: Option<&Path>) -> ExitCode {
+    if let Some(error) = stoker_host::exec::with_small_memory() {
         // It runs as well with more memory.
         anstream::eprintln!("stoker: goes on with the allocator as it is: {error}");
     }
-    match runtime(&cli.verb).and_then(|runtime| runtime.block_on(cli.verb.run(&context))) {
+    let runtime = runtime(tokio::runtime::Builder::new_multi_thread().worker_threads(2));
+    ended(runtime.and_then(|runtime| runtime.block_on(Box::pin(agent::serve(paths(dir))))))
+}
+
+/// The folder that is named where the words are those that an agent is started with, and no more. The parser of all verbs
+/// is not asked then: what it touches would stay in the agent's memory.
+fn plain_agent(words: Vec<OsString>) -> Option<Option<PathBuf>> {
+    let dir = match words.iter().map(|word| word.to_str()).collect::<Option<Vec<_>>>()?[..] {
+        ["agent"] => return Some(None),
+        ["agent", "--dir", dir] | ["--dir", dir, "agent"] => dir,
+        _ => return None,
+    };
+    (!dir.is_empty() && !dir.starts_with('-')).then(|| Some(PathBuf::from(dir)))
+}
+
+fn paths(dir: Option<&Path>) -> Paths {
+    Paths::resolve(dir.filter(|dir| !dir.as_os_str().is_empty()))
+}
+
+fn ended(how: Result<(), End>) -> ExitCode {
+    match how {
         Ok(()) => ExitCode::SUCCESS,
         Err(End::Exit(status)) => ExitCode::from(status),
         Err(End::Problem(problem)) => {
@@ -176,15 +207,7 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
-/// The agent has two threads, a command one.
-fn runtime(verb: &Verb) -> Result<tokio::runtime::Runtime, End> {
-    let mut builder = if matches!(verb, Verb::Agent(_)) {
-        let mut builder = tokio::runtime::Builder::new_multi_thread();
-        builder.worker_threads(2);
-        builder
-    } else {
-        tokio::runtime::Builder::new_current_thread()
-    };
+fn runtime(builder: &mut tokio::runtime::Builder) -> Result<tokio::runtime::Runtime, End> {
     let built = builder.enable_all().build();
     Ok(built.map_err(|error| Problem::new(codes::INTERNAL, format!("cannot start: {error}")))?)
 }
@@ -203,4 +226,24 @@ fn usage(error: &clap::Error, arguments: &[String]) -> ExitCode {
     let problem = suggest::verb(error, arguments).unwrap_or_else(|| suggest::usage(error, arguments));
     Out::problem(&problem);
     ExitCode::from(problem.exit_code())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_starts_an_agent_means_the_same_to_the_parser() {
+        let plain = |words: &[&str]| plain_agent(words.iter().map(OsString::from).collect());
+        for words in [&["agent"][..], &["agent", "--dir", "/d"], &["--dir", "/d", "agent"]] {
+            let cli = Cli::try_parse_from([&["stoker"][..], words].concat()).unwrap();
+            assert!(matches!(cli.verb, Verb::Agent(_)));
+            // The parser also asks the environment.
+            let dir = cli.global.dir.filter(|_| words.len() > 1);
+            assert_eq!(plain(words), Some(dir), "{words:?}");
+        }
+        for words in [&["agent", "-h"][..], &["agent", "--dir"], &["agent", "--dir", ""], &["status"], &[]] {
+            assert_eq!(plain(words), None, "{words:?}");
+        }
+    }
 }

@@ -10,6 +10,7 @@ pub mod record;
 mod shims;
 pub mod spec;
 pub mod systemd;
+mod turns;
 mod watch;
 
 use std::collections::BTreeMap;

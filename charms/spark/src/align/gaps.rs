@@ -2,6 +2,8 @@
 
 use stoker_charm::link::Gap;
 
+use super::link::SPARK;
+
 /// What is judged one by one, in every verdict.
 pub(crate) const WORKLOADS: [&str; 11] = [
     "text",
@@ -80,7 +82,8 @@ pub(crate) fn harmless(gap: &Gap) -> Option<&'static str> {
 
 /// A gap in one line.
 pub(crate) fn words(gap: &Gap) -> String {
-    format!("{}: {} uses {}, which the client does not have", gap.jar, gap.class, gap.target)
+    let whose = if gap.target.starts_with(SPARK) { "this Spark" } else { "the client" };
+    format!("{}: {} uses {}, which {whose} does not have", gap.jar, gap.class, gap.target)
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 //! The link check of a Spark build: which references its jars and the user's make into the Hadoop client do not resolve,
-//! with the shipped client and with a candidate. Owns the check's result, as a task gives it and `align check` keeps it.
+//! with the shipped client and with a candidate; and which the user's make into Spark itself. Owns the check's result, as a task gives it and `align check` keeps it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use stoker_charm::shelf::Shelf;
 use super::gaps::{breaks, harmless, words};
 
 /// The version of what is checked and how it is judged: results of others are not taken for ours.
-pub(crate) const CHECKER: u32 = 2;
+pub(crate) const CHECKER: u32 = 3;
 /// `link TREE CLIENT-JAR[,…] [FOLDER]`: checks TREE with the jars in `TREE/candidate` in the place of its client's, and the
 /// user's jars in FOLDER with them.
 pub(crate) const LINK: &str = "link";
@@ -26,6 +26,9 @@ const NAMED: usize = 100;
 const S3A: &str = "org/apache/hadoop/fs/s3a/S3AFileSystem.class";
 const SDKS: [&str; 2] =
     ["com/amazonaws/services/s3/AmazonS3.class", "software/amazon/awssdk/services/s3/S3Client.class"];
+
+/// Spark's own API.
+pub(super) const SPARK: &str = "org.apache.spark.";
 
 /// What breaks, and by which gap: workload and one line.
 pub(crate) type Harm = BTreeMap<String, String>;
@@ -79,16 +82,26 @@ impl Jars {
     /// Checks them.
     pub(crate) fn check(&self) -> Result<Found> {
         // The user's come first on the class path.
-        let own =
-            self.build.iter().filter(|jar| !self.shipped.contains(jar) && !self.candidate.contains(jar));
+        let own: Vec<PathBuf> = self
+            .build
+            .iter()
+            .filter(|jar| !self.shipped.contains(jar) && !self.candidate.contains(jar))
+            .cloned()
+            .collect();
         let callers: Vec<PathBuf> = if self.candidate.is_empty() {
             // Nothing of the build changes: only what came to it is to be looked at.
             self.users.clone()
         } else {
-            self.users.iter().chain(own).cloned().collect()
+            self.users.iter().chain(&own).cloned().collect()
         };
         let candidate = if self.candidate.is_empty() { &self.shipped } else { &self.candidate };
-        let report = link::check(&callers, &self.shipped, candidate)?;
+        let mut report = link::check(&callers, &self.shipped, candidate)?;
+        if !self.users.is_empty() {
+            // Made for another Spark: that no client mends.
+            let within = link::check(&self.users, &own, &own)?;
+            report.references += within.references;
+            report.gaps.extend(within.gaps.into_iter().filter(|gap| gap.target.starts_with(SPARK)));
+        }
         let name = |jar: &PathBuf| jar.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let users: BTreeSet<String> = self.users.iter().map(name).collect();
         let mut found = Found {

@@ -8,18 +8,17 @@
 
 mod keepers;
 
-use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 
 use super::identity::{Identity, boot_id};
 use super::record::{Phase, Record, State};
 use super::spec::{ServiceSpec, check_name};
+use super::turns::Turns;
 use super::watch::Watch;
 use super::{Observed, Output, ServiceError, Supervisor};
 use crate::fs::failpoint::hit;
@@ -36,7 +35,7 @@ pub struct ShimSupervisor {
     /// How many keepers were started: part of their tickets.
     started: AtomicU64,
     /// One operation per service at a time.
-    turns: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    turns: Turns,
 }
 
 impl ShimSupervisor {
@@ -63,7 +62,7 @@ impl ShimSupervisor {
             boot_id,
             watch,
             started: AtomicU64::new(0),
-            turns: Mutex::default(),
+            turns: Turns::default(),
         };
         for name in this.names()? {
             hit("services.adopt");
@@ -92,14 +91,6 @@ impl ShimSupervisor {
         }
         names.sort();
         Ok(names)
-    }
-
-    async fn turn(&self, name: &str) -> tokio::sync::OwnedMutexGuard<()> {
-        let turn = {
-            let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(turns.entry(name.to_owned()).or_default())
-        };
-        turn.lock_owned().await
     }
 
     /// The living keeper of the record.
@@ -169,7 +160,7 @@ fn remove(dir: &Path) -> io::Result<()> {
 impl Supervisor for ShimSupervisor {
     async fn start(&self, spec: &ServiceSpec) -> Result<(), ServiceError> {
         spec.check().map_err(|reason| ServiceError::BadSpec { name: spec.name.clone(), reason })?;
-        let _turn = self.turn(&spec.name).await;
+        let _turn = self.turns.take(&spec.name).await;
         self.start_now(spec).await
     }
 
@@ -177,13 +168,13 @@ impl Supervisor for ShimSupervisor {
         if check_name(name).is_err() {
             return Ok(());
         }
-        let _turn = self.turn(name).await;
+        let _turn = self.turns.take(name).await;
         self.stop_now(name).await
     }
 
     async fn restart(&self, name: &str) -> Result<(), ServiceError> {
         check_name(name).map_err(|_| ServiceError::Unknown { name: name.to_owned() })?;
-        let _turn = self.turn(name).await;
+        let _turn = self.turns.take(name).await;
         let record = self.record(name);
         let failed = |source| ServiceError::Record { verb: "read", path: record.spec_path(), source };
         let spec =
@@ -207,7 +198,7 @@ impl Supervisor for ShimSupervisor {
         if check_name(name).is_err() {
             return Ok(());
         }
-        let _turn = self.turn(name).await;
+        let _turn = self.turns.take(name).await;
         self.stop_now(name).await?;
         hit("services.forget.before");
         let (dir, gone) = (self.record(name).dir().to_owned(), self.dir.join(format!("{GONE}{name}")));

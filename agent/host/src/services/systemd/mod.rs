@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 
@@ -28,6 +28,7 @@ use files::{Files, unit_name};
 use super::identity::{Identity, boot_id};
 use super::record::Record;
 use super::spec::{RestartOn, ServiceSpec, check_name};
+use super::turns::Turns;
 use super::watch::Queue;
 use super::{Observed, Output, ServiceError, Supervisor, journal};
 use crate::fs::failpoint::hit;
@@ -61,7 +62,7 @@ struct Inner {
     bus: Arc<Bus>,
     queue: Arc<Queue>,
     /// One operation per service at a time.
-    turns: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    turns: Turns,
     /// Services that systemd gave up: how often in a row, and whether one waits now to be started again.
     given_up: Mutex<BTreeMap<String, (u32, bool)>>,
     boot_id: String,
@@ -106,7 +107,7 @@ impl SystemdSupervisor {
             files: Files::default(),
             bus,
             queue: Arc::default(),
-            turns: Mutex::default(),
+            turns: Turns::default(),
             given_up: Mutex::default(),
             boot_id: boot,
         });
@@ -158,14 +159,6 @@ impl Inner {
         }
         names.retain(|name| check_name(name).is_ok());
         Ok(names)
-    }
-
-    async fn turn(&self, name: &str) -> tokio::sync::OwnedMutexGuard<()> {
-        let turn = {
-            let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(turns.entry(name.to_owned()).or_default())
-        };
-        turn.lock_owned().await
     }
 
     /// The service's unit file, if it is one of this agent's.
@@ -233,7 +226,7 @@ impl Inner {
 impl Supervisor for SystemdSupervisor {
     async fn start(&self, spec: &ServiceSpec) -> Result<(), ServiceError> {
         spec.check().map_err(|reason| ServiceError::BadSpec { name: spec.name.clone(), reason })?;
-        let _turn = self.inner.turn(&spec.name).await;
+        let _turn = self.inner.turns.take(&spec.name).await;
         self.inner.start_now(spec).await
     }
 
@@ -241,13 +234,13 @@ impl Supervisor for SystemdSupervisor {
         if check_name(name).is_err() {
             return Ok(());
         }
-        let _turn = self.inner.turn(name).await;
+        let _turn = self.inner.turns.take(name).await;
         self.inner.stop_now(name).await
     }
 
     async fn restart(&self, name: &str) -> Result<(), ServiceError> {
         check_name(name).map_err(|_| ServiceError::Unknown { name: name.to_owned() })?;
-        let _turn = self.inner.turn(name).await;
+        let _turn = self.inner.turns.take(name).await;
         let spec = self.inner.spec(name)?.ok_or_else(|| ServiceError::Unknown { name: name.to_owned() })?;
         self.inner.stop_now(name).await?;
         self.inner.start_now(&spec).await
@@ -273,7 +266,7 @@ impl Supervisor for SystemdSupervisor {
         if check_name(name).is_err() {
             return Ok(());
         }
-        let _turn = self.inner.turn(name).await;
+        let _turn = self.inner.turns.take(name).await;
         self.inner.forget_now(name).await
     }
 

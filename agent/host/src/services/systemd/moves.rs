@@ -197,7 +197,7 @@ impl Inner {
         tokio::spawn(async move {
             tokio::time::sleep(wait).await;
             let Some(inner) = inner.upgrade() else { return };
-            let _turn = inner.turn(&name).await;
+            let _turn = inner.turns.take(&name).await;
             // Gone where it was started or stopped on request meanwhile.
             if let Some((_, waits)) = given_up_now(&inner).get_mut(&name) {
                 *waits = false;

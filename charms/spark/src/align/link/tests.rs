@@ -81,6 +81,27 @@ fn what_only_newer_clients_have_is_a_gap_after_a_swap_down() {
     assert_eq!(gap, Some((false, true, false)), "{told:?}");
 }
 
+/// A jar that was made for another Spark, whatever the Hadoop client.
+#[test]
+fn what_the_users_jars_use_of_spark_is_looked_at_too() {
+    let at = tempfile::tempdir().unwrap();
+    let with = |spark: &str| {
+        let client = fixture("client-3.3.6.jar");
+        let jars = Jars {
+            build: vec![fixture(spark), client.clone()],
+            shipped: vec![client],
+            users: users(at.path(), "avro-3.5.1.jar"),
+            ..Jars::default()
+        };
+        jars.check().unwrap()
+    };
+    assert_eq!(with("spark-3.5.9.jar").before, Harm::new());
+    let found = with("spark-3.3.4.jar");
+    let why = &found.before["user_jars"];
+    assert!(why.contains("AvroDataToCatalyst") && why.ends_with("which this Spark does not have"), "{why}");
+    assert_eq!(found.before, found.after, "no client mends it");
+}
+
 #[test]
 fn results_of_another_checker_are_not_ours_and_failures_hold_nothing_back() {
     let at = tempfile::tempdir().unwrap();
