@@ -8,7 +8,7 @@ use std::process::Command;
 
 use stoker_tests::Agent;
 
-/// What refusing may take beside an agent at rest, in KiB. A released agent takes about 15 MiB at rest: less than 64 MiB
+/// What refusing may take beside an agent at rest, in KiB. A released agent takes about 10 MiB at rest: less than 64 MiB
 /// together. These tests run a build for development, which takes 30.
 const PEAK: u64 = 48 * 1024;
 
