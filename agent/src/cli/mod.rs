@@ -143,9 +143,8 @@ impl Context {
 
 /// The whole of `main`.
 pub(crate) fn main() -> ExitCode {
-    if let Some(dir) = plain_agent(std::env::args_os().skip(1).collect()) {
-        let dir = dir.or_else(|| std::env::var_os("STOKER_DIR").map(PathBuf::from));
-        return start_agent(dir.as_deref());
+    if let Some(dir) = plain_agent(&std::env::args_os().skip(1).collect::<Vec<_>>()) {
+        return start_agent(Some(&dir));
     }
     let arguments: Vec<String> =
         std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect();
@@ -181,15 +180,17 @@ fn start_agent(dir: Option<&Path>) -> ExitCode {
     ended(runtime.and_then(|runtime| runtime.block_on(Box::pin(agent::serve(paths(dir))))))
 }
 
-/// The folder that is named where the words are those that an agent is started with, and no more. The parser of all verbs
-/// is not asked then: what it touches would stay in the agent's memory.
-fn plain_agent(words: Vec<OsString>) -> Option<Option<PathBuf>> {
-    let dir = match words.iter().map(|word| word.to_str()).collect::<Option<Vec<_>>>()?[..] {
-        ["agent"] => return Some(None),
-        ["agent", "--dir", dir] | ["--dir", dir, "agent"] => dir,
-        _ => return None,
-    };
-    (!dir.is_empty() && !dir.starts_with('-')).then(|| Some(PathBuf::from(dir)))
+/// The folder, empty where none is named, if the words are those that an agent is started with and no more. The parser of
+/// all verbs is not asked then: what it touches would stay in the agent's memory.
+fn plain_agent(words: &[OsString]) -> Option<PathBuf> {
+    let words: Vec<&str> = words.iter().map(|word| word.to_str()).collect::<Option<_>>()?;
+    match words[..] {
+        ["agent"] => Some(std::env::var_os("STOKER_DIR").unwrap_or_default().into()),
+        ["agent", "--dir", dir] | ["--dir", dir, "agent"] if !dir.is_empty() && !dir.starts_with('-') => {
+            Some(dir.into())
+        }
+        _ => None,
+    }
 }
 
 fn paths(dir: Option<&Path>) -> Paths {
@@ -234,13 +235,11 @@ mod tests {
 
     #[test]
     fn what_starts_an_agent_means_the_same_to_the_parser() {
-        let plain = |words: &[&str]| plain_agent(words.iter().map(OsString::from).collect());
+        let plain = |words: &[&str]| plain_agent(&words.iter().map(OsString::from).collect::<Vec<_>>());
         for words in [&["agent"][..], &["agent", "--dir", "/d"], &["--dir", "/d", "agent"]] {
             let cli = Cli::try_parse_from([&["stoker"][..], words].concat()).unwrap();
             assert!(matches!(cli.verb, Verb::Agent(_)));
-            // The parser also asks the environment.
-            let dir = cli.global.dir.filter(|_| words.len() > 1);
-            assert_eq!(plain(words), Some(dir), "{words:?}");
+            assert_eq!(plain(words), Some(cli.global.dir.unwrap_or_default()), "{words:?}");
         }
         for words in [&["agent", "-h"][..], &["agent", "--dir"], &["agent", "--dir", ""], &["status"], &[]] {
             assert_eq!(plain(words), None, "{words:?}");
