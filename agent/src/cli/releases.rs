@@ -26,7 +26,7 @@ pub(crate) struct Arguments {
 
 /// What differs between two releases of an application.
 #[derive(Debug, Serialize)]
-struct Differences {
+struct Comparison {
     application: String,
     from: u64,
     to: u64,
@@ -51,7 +51,7 @@ pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<(), E
     };
     let one = |n: u64| find(&releases, &arguments.app, n);
     let differences = differences(one(*from)?, one(*to)?);
-    let document = Differences { application: arguments.app.clone(), from: *from, to: *to, differences };
+    let document = Comparison { application: arguments.app.clone(), from: *from, to: *to, differences };
     context.out.show(&document, text)
 }
 
@@ -90,25 +90,25 @@ fn differences(from: &ReleaseDoc, to: &ReleaseDoc) -> Vec<Difference> {
     all
 }
 
-fn text(document: &Differences) -> String {
-    let Differences { application, from, to, differences } = document;
+fn text(document: &Comparison) -> String {
+    let Comparison { application, from, to, differences } = document;
     if differences.is_empty() {
         return format!("releases {from} and {to} of {application} are the same\n");
     }
-    let mut out = String::new();
+    let mut lines = Vec::new();
     for Difference { what, before, after } in differences {
         match (before, after) {
             (Value::String(a), Value::String(b)) if a.contains('\n') || b.contains('\n') => {
-                out.push_str(&format!("{what}:\n"));
-                unified(a, b).iter().for_each(|line| out.push_str(&format!("  {line}\n")));
+                lines.push(format!("{what}:"));
+                lines.extend(unified(a, b).iter().map(|line| format!("  {line}")));
             }
             _ => {
                 let (a, b) = parted(&shown(before), &shown(after));
-                out.push_str(&format!("{what}: {a} → {b}\n"));
+                lines.push(format!("{what}: {a} → {b}"));
             }
         }
     }
-    out
+    lines.join("\n") + "\n"
 }
 
 fn shown(value: &Value) -> String {
@@ -158,7 +158,7 @@ mod tests {
         let one = release(1, "1 (1.0)", json!({"same": 1, "lines": "a\nb\n"}));
         let two = release(2, "2 (2.0)", json!({"same": 1, "lines": "a\nc\n", "new": true}));
         let found = differences(&one, &two);
-        let document = Differences { application: "web".into(), from: 1, to: 2, differences: found };
+        let document = Comparison { application: "web".into(), from: 1, to: 2, differences: found };
         let said =
             "resource web: 1 (1.0) → 2 (2.0)\noption lines:\n    a\n  - b\n  + c\noption new: none → true\n";
         assert_eq!(text(&document), said);
@@ -167,7 +167,7 @@ mod tests {
         assert!(
             back.iter().zip(&document.differences).all(|(b, a)| b.before == a.after && b.after == a.before)
         );
-        let same = Differences { differences: differences(&one, &one), from: 1, to: 1, ..document };
+        let same = Comparison { differences: differences(&one, &one), from: 1, to: 1, ..document };
         assert_eq!(text(&same), "releases 1 and 1 of web are the same\n");
         assert_eq!(find(&[one, two], "web", 3).unwrap_err().exit_code(), 5);
     }
