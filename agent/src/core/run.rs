@@ -63,7 +63,11 @@ pub(crate) async fn run(paths: Paths, settings: Settings, level: LevelHandle) ->
     let alive = tokio::spawn(tell_alive());
     notify::tell(notify::READY);
     hit("agent.start.up");
-    core.audit.note(&Caller::agent(), concat!("the agent started, version ", env!("CARGO_PKG_VERSION")), None);
+    core.audit.note(
+        &Caller::agent(),
+        concat!("the agent started, version ", env!("CARGO_PKG_VERSION")),
+        None,
+    );
     tracing::info!(dir = %core.paths.root.display(), pid = std::process::id(), "the agent is up");
 
     wait_for_end(&core).await;

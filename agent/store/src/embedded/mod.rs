@@ -12,8 +12,8 @@ use std::time::Duration;
 use crate::local::{Local, delegate_store};
 use crate::{HistoryBound, StoreError, sqlite};
 
-pub(crate) use engine::check_rows;
 use engine::Sqlite;
+pub(crate) use engine::check_rows;
 pub(crate) use schema::FORMAT;
 
 /// A store in a SQLite file. Clones share it; the file is closed with the last one.
