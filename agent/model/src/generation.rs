@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::local::Local;
 use crate::observation::Memory;
 use crate::plan::Plan;
+use crate::record::UnitReport;
 use crate::resolve::Applied;
 
 /// How many may drain beside the newest; a further move waits.
@@ -102,6 +103,31 @@ impl Local {
         self.numbered += 1;
         self.numbers.insert(key.to_owned(), self.numbered);
         (self.numbered, true)
+    }
+
+    /// Whether neither ports nor numbers are remembered.
+    pub fn is_blank(&self) -> bool {
+        self.ports.is_empty() && self.numbered == 0
+    }
+
+    /// Remembers what the store was told last, where the journal is gone: ports, by the plan's names until a plan says
+    /// which of them are of its generation, and the numbers, so that what runs is known again and none is used twice.
+    pub fn recall(&mut self, report: &UnitReport) {
+        self.ports.clone_from(&report.ports);
+        let older = report.generations.iter().map(|generation| generation.n);
+        self.numbered = older.chain(report.generation.iter().map(|of| of.n)).max().unwrap_or_default();
+        self.numbers.extend(report.generation.iter().map(|of| (of.key.clone(), of.n)));
+    }
+
+    /// Gives a port that was recalled the name that it has in its generation.
+    pub fn claim_recalled(&mut self, name: &str, n: u64) {
+        let theirs = named(name, n);
+        if self.applied.is_none()
+            && !self.ports.contains_key(&theirs)
+            && let Some(port) = self.ports.remove(name)
+        {
+            self.ports.insert(theirs, port);
+        }
     }
 
     /// Takes a resolved plan for applied: freezes the generation before it, thaws its own.

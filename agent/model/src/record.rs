@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::generation::Numbered;
 use crate::ids::{Digest, UnitId};
 use crate::observation::{Bag, Facts, Generation, Grant, Life, Service, TaskState};
 use crate::plan::Verdict;
@@ -229,9 +230,9 @@ pub struct UnitReport {
     /// Its place among the application's units when a release is rolled out.
     #[serde(skip_serializing_if = "is_zero")]
     pub order: i64,
-    /// The number of the generation that is applied, where services are of one.
+    /// The generation that is applied, where services are of one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub generation: Option<u64>,
+    pub generation: Option<Numbered>,
     /// Generations before it that still run.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub generations: Vec<Generation>,

@@ -155,6 +155,9 @@ impl Worker {
         let address = self.core.address();
         let mut changed = false;
         for (name, port) in &plan.ports {
+            if let Some(n) = generation.filter(|_| port.generation) {
+                self.local.claim_recalled(name, n);
+            }
             let name = &port_name(name, port, generation);
             // Remembered, never moved in silence; only a range that must grow is allotted anew.
             if self.local.ports.get(name).is_some_and(|(_, count)| *count >= port.count) {

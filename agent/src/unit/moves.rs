@@ -233,7 +233,7 @@ impl Worker {
                 .map(|a| a.bindings.trees.iter().map(|(n, (d, _))| (n.clone(), d.clone())).collect())
                 .unwrap_or_default(),
             deferred: self.busy.as_ref().filter(|busy| !busy.is_empty()).map(|busy| busy.join(", ")),
-            generation: applied.and_then(|a| a.bindings.generation.as_ref()).map(|generation| generation.n),
+            generation: applied.and_then(|a| a.bindings.generation.clone()),
             generations: generations(&self.local, &all),
             status,
         };

@@ -120,9 +120,8 @@ impl Worker {
     async fn look_and_do(&mut self, view: &View) -> Result<Pass, Trouble> {
         if !self.adopted && self.has_lost_its_journal(view) {
             // What runs may be right: that is seen once there is a plan, with the ports that it had.
-            if self.local.ports.is_empty() {
-                let ports = view.snapshot.reports.get(&self.id).map(|report| report.ports.clone());
-                self.local.ports = ports.unwrap_or_default();
+            if let Some(report) = view.snapshot.reports.get(&self.id).filter(|_| self.local.is_blank()) {
+                self.local.recall(report);
                 self.core.set_ports(&self.id, Some(self.local.ports.clone()));
                 self.save()?;
             }

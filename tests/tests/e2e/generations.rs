@@ -26,7 +26,7 @@ fn until_only(agent: &Agent, services: &[&str]) {
 
 #[test]
 fn a_new_generation_starts_beside_what_is_busy_and_back_is_where_it_was() {
-    let agent = Agent::start();
+    let mut agent = Agent::start();
     agent.deploy("py-echo echo --config busy=true --config generation=k1 --config text=one");
     let port = agent.ports("echo/0")[0];
     agent.ok("run echo/0 work jobs=a");
@@ -66,6 +66,19 @@ fn a_new_generation_starts_beside_what_is_busy_and_back_is_where_it_was() {
     until_only(&agent, &["echo-0-echo.g3"]);
     until("its folder is gone", || !folder.join("work.g1").exists());
     until("nothing is told of it", || port_of(&agent, 1).is_none());
+
+    // Without its journal an agent finds what runs by the store's last word.
+    let (running, at) = (agent.processes(), agent.ports("echo/0"));
+    agent.kill9();
+    for name in ["agent.db", "agent.db-wal", "agent.db-shm"] {
+        let _ = std::fs::remove_file(agent.dir().join(name));
+    }
+    agent.resume();
+    agent.ok("wait echo --timeout 60s");
+    agent.until_status("echo/0", "active");
+    assert_eq!((agent.processes(), agent.ports("echo/0")), (running, at), "it goes on, where it was");
+    agent.config("echo generation=k4 text=four");
+    until_only(&agent, &["echo-0-echo.g4"]);
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod cli;
 mod data;
 mod doctor;
 mod fsck;
+mod generations;
 mod life;
 mod metrics;
 mod moves;
