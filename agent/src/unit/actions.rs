@@ -21,6 +21,15 @@ use crate::core::Core;
 
 /// How much of an action's output is kept in the store; the log has the rest.
 const OUTPUT: u64 = 32 * 1024;
+/// How long an action waits for the generation that it is to run on; then the charm's answer stands as it is.
+const COMING: Duration = Duration::from_mins(2);
+/// How often it is looked whether it is there.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Whether the action was asked for a short while ago.
+fn is_young(action: &Action) -> bool {
+    Duration::from_millis(crate::core::now().saturating_sub(action.enqueued)) < COMING
+}
 
 impl Worker {
     /// Begins what is pending and takes in what has ended.
@@ -43,6 +52,7 @@ impl Worker {
 
     async fn begin_action(&mut self, view: &View, action: Action) -> Result<(), Trouble> {
         match self.plan_action(view, &action).await {
+            Ok((_, generation)) if self.comes(generation.as_deref()) && is_young(&action) => Ok(()),
             Ok((spec, generation)) => {
                 hit("agent.action.ready");
                 let running = Action {
@@ -61,6 +71,19 @@ impl Worker {
             }
             Err(trouble) => self.end_action(action, trouble.status.message).await,
         }
+    }
+
+    /// Whether a generation is only on its way: not applied yet, or never ready so far.
+    fn comes(&self, generation: Option<&str>) -> bool {
+        let applied = self.local.applied.as_ref().and_then(|applied| applied.bindings.generation.as_ref());
+        let starting = self.local.generations.iter().any(|frozen| frozen.draining.is_none());
+        generation.zip(applied).is_some_and(|(key, applied)| key != applied.key || starting)
+    }
+
+    /// When to look at actions again that wait for their generation; `None` where none does.
+    pub(super) fn action_wait(&self, view: &View) -> Option<Duration> {
+        let mut actions = view.snapshot.actions.values();
+        actions.any(|a| a.unit == self.id && a.state == ActionState::Pending).then_some(LOOK)
     }
 
     /// Runs the charm for the action and readies its task; with the key of the generation that it is of.

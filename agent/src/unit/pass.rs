@@ -90,7 +90,8 @@ impl Worker {
                 }
                 match pass {
                     Pass::Wait(wait) => {
-                        Pass::Wait([wait, self.drain_wait(&view)].into_iter().flatten().min())
+                        let also = [self.drain_wait(&view), self.action_wait(&view)];
+                        Pass::Wait(wait.into_iter().chain(also.into_iter().flatten()).min())
                     }
                     other => other,
                 }

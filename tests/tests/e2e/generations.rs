@@ -77,8 +77,13 @@ fn a_new_generation_starts_beside_what_is_busy_and_back_is_where_it_was() {
     agent.ok("wait echo --timeout 60s");
     agent.until_status("echo/0", "active");
     assert_eq!((agent.processes(), agent.ports("echo/0")), (running, at), "it goes on, where it was");
-    agent.config("echo generation=k4 text=four");
+    // What is asked for while the next one starts waits for it.
+    agent.ok("config echo generation=k4 text=four --no-wait");
+    agent.ok("run echo/0 work jobs=b");
+    let newest = agent.process("echo-0-echo.g4");
+    assert!(agent.put(agent.ports("echo/0")[0], "/busy", "[]"));
     until_only(&agent, &["echo-0-echo.g4"]);
+    assert_eq!(agent.process("echo-0-echo.g4"), newest);
 }
 
 #[test]
