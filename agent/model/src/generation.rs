@@ -184,6 +184,18 @@ pub fn freezes(old: &Applied, new: &Applied) -> bool {
     }
 }
 
+/// The generation that serves while `wanted` is only on its way: the newest one that was ready. `None` where what is
+/// wanted is frozen, since it is there again as soon as it is thawed.
+pub fn serving<'a>(local: &'a Local, wanted: &str) -> Option<&'a Numbered> {
+    let applied = local.applied.as_ref()?.bindings.generation.as_ref()?;
+    if local.generations.iter().any(|frozen| frozen.generation.key == wanted) {
+        return None;
+    }
+    // All that were frozen since one was ready last wait to drain; that one is the first of them.
+    let ready = local.generations.iter().find(|frozen| frozen.draining.is_none());
+    Some(ready.map_or(applied, |frozen| &frozen.generation))
+}
+
 /// How one unit stands with its generations, for the decision that all of them share.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Standing {

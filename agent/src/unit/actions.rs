@@ -1,13 +1,15 @@
 //! Actions: each is a run of the charm of its own, whose plan's `action` is a task. At most once: an action that was
-//! begun is never begun again.
+//! begun is never begun again. Owns which generation an action runs on.
 
 use std::time::Duration;
 
 use stoker_host::fs::failpoint::hit;
-use stoker_host::services::{Observed, Phase};
+use stoker_host::services::{Observed, Phase, ServiceSpec};
+use stoker_model::generation::serving;
+use stoker_model::ids::Digest;
 use stoker_model::keys::Key;
-use stoker_model::observation::{Action as Asked, TaskState};
-use stoker_model::plan::Task;
+use stoker_model::observation::{Action as Asked, Observation, TaskState};
+use stoker_model::plan::{Plan, Task};
 use stoker_model::record::{Action, ActionState, TaskResult};
 use stoker_model::resolve::resolve;
 use stoker_store::Txn;
@@ -25,6 +27,13 @@ const OUTPUT: u64 = 32 * 1024;
 const COMING: Duration = Duration::from_mins(2);
 /// How often it is looked whether it is there.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// An action's task, ready to be started.
+struct Planned {
+    spec: ServiceSpec,
+    /// The key of the generation that it is of.
+    generation: Option<String>,
+}
 
 /// Whether the action was asked for a short while ago.
 fn is_young(action: &Action) -> bool {
@@ -52,8 +61,8 @@ impl Worker {
 
     async fn begin_action(&mut self, view: &View, action: Action) -> Result<(), Trouble> {
         match self.plan_action(view, &action).await {
-            Ok((_, generation)) if self.comes(generation.as_deref()) && is_young(&action) => Ok(()),
-            Ok((spec, generation)) => {
+            Ok(None) => Ok(()),
+            Ok(Some(Planned { spec, generation })) => {
                 hit("agent.action.ready");
                 let running = Action {
                     state: ActionState::Running,
@@ -73,11 +82,56 @@ impl Worker {
         }
     }
 
+    /// Plans an action and readies its task: on the newest generation, or, while that is only on its way, on the one
+    /// before it. `None` where it waits: what it goes back to, or what it cannot be planned for, is there soon.
+    async fn plan_action(&mut self, view: &View, action: &Action) -> Result<Option<Planned>, Trouble> {
+        let wanted = self.local.plan.as_ref().and_then(|plan| plan.generation.as_ref());
+        if let Some(wanted) = wanted.map(|generation| generation.key.clone())
+            && self.comes(&wanted)
+            && is_young(action)
+        {
+            return Ok(self.plan_before(view, action, &wanted).await);
+        }
+        let gone = || Trouble::error("ST0340", "the unit has no release");
+        let release = view.snapshot.release_of(&view.unit).cloned().ok_or_else(gone)?;
+        let observation = self.observe(view).ok_or_else(gone)?;
+        let plan =
+            self.run_for(action, &release.charm, &release.description.programs.dispatch, observation).await?;
+        let wanted = plan.generation.as_ref().map(|generation| generation.key.clone());
+        match wanted.filter(|wanted| self.comes(wanted) && is_young(action)) {
+            Some(wanted) => Ok(self.plan_before(view, action, &wanted).await),
+            None => self.ready_action(view, action, &plan, view.unit.release).await.map(Some),
+        }
+    }
+
+    /// The action as of the generation that serves while `wanted` is on its way; `None` where there is none, or where
+    /// it cannot be planned for any more.
+    async fn plan_before(&mut self, view: &View, action: &Action, wanted: &str) -> Option<Planned> {
+        let serving = serving(&self.local, wanted)?.clone();
+        let seen = self.inputs_of(&serving)?;
+        let release = view.snapshot.releases.get(&(self.id.app.clone(), seen.release)).cloned()?;
+        let (number, charm) = (seen.release, release.charm.clone());
+        let planned = self.run_for(action, &charm, &release.description.programs.dispatch, seen).await;
+        let of_it = |plan: &Plan| plan.generation.as_ref().is_some_and(|of| of.key == serving.key);
+        let planned = match planned {
+            Ok(plan) if plan.action.is_some() && of_it(&plan) => {
+                self.ready_action(view, action, &plan, number).await
+            }
+            Ok(_) => return None,
+            Err(trouble) => Err(trouble),
+        };
+        planned
+            .inspect_err(|trouble| {
+                tracing::info!(unit = %self.id, generation = serving.n, "{}", trouble.status.message);
+            })
+            .ok()
+    }
+
     /// Whether a generation is only on its way: not applied yet, or never ready so far.
-    fn comes(&self, generation: Option<&str>) -> bool {
+    fn comes(&self, wanted: &str) -> bool {
         let applied = self.local.applied.as_ref().and_then(|applied| applied.bindings.generation.as_ref());
         let starting = self.local.generations.iter().any(|frozen| frozen.draining.is_none());
-        generation.zip(applied).is_some_and(|(key, applied)| key != applied.key || starting)
+        applied.is_some_and(|applied| wanted != applied.key || starting)
     }
 
     /// When to look at actions again that wait for their generation; `None` where none does.
@@ -86,50 +140,48 @@ impl Worker {
         actions.any(|a| a.unit == self.id && a.state == ActionState::Pending).then_some(LOOK)
     }
 
-    /// Runs the charm for the action and readies its task; with the key of the generation that it is of.
-    async fn plan_action(
+    /// Runs a charm for an action.
+    async fn run_for(
+        &self,
+        action: &Action,
+        charm: &Digest,
+        dispatch: &str,
+        mut seen: Observation,
+    ) -> Result<Plan, Trouble> {
+        seen.action = Some(Asked { name: action.name.clone(), params: action.params.clone() });
+        let folder = self.charm_folder(charm).await?;
+        let deadline = self.core.settings().charm_timeout;
+        self.core.hooks.plan(&folder, dispatch, &seen, deadline).await.map_err(|error| {
+            let said = error.evidence().lines().last().unwrap_or_default().to_owned();
+            let joint = if said.is_empty() { "" } else { ": " };
+            Trouble::error("ST0322", format!("{}{joint}{said}", crate::problem::chain(&error)))
+        })
+    }
+
+    /// Readies the task of an action's plan.
+    async fn ready_action(
         &mut self,
         view: &View,
         action: &Action,
-    ) -> Result<(stoker_host::services::ServiceSpec, Option<String>), Trouble> {
-        let gone = || Trouble::error("ST0340", "the unit has no release");
-        let release = view.snapshot.release_of(&view.unit).cloned().ok_or_else(gone)?;
-        let mut observation = self.observe(view).ok_or_else(gone)?;
-        observation.action = Some(Asked { name: action.name.clone(), params: action.params.clone() });
-        let folder = self.charm_folder(&release.charm).await?;
-        let deadline = self.core.settings().charm_timeout;
-        let plan = self
-            .core
-            .hooks
-            .plan(&folder, &release.description.programs.dispatch, &observation, deadline)
-            .await
-            .map_err(|error| {
-                let said = error.evidence().lines().last().unwrap_or_default().to_owned();
-                Trouble::error(
-                    "ST0322",
-                    format!(
-                        "{}{}{said}",
-                        crate::problem::chain(&error),
-                        if said.is_empty() { "" } else { ": " }
-                    ),
-                )
-            })?;
+        plan: &Plan,
+        release: u64,
+    ) -> Result<Planned, Trouble> {
         let Some(task) = plan.action.clone() else {
             let status = &plan.status;
             let why =
                 if status.message.is_empty() { "the charm plans nothing for it" } else { &status.message };
             return Err(Trouble::error("ST0340", why));
         };
-        let bindings = self.bind(view, &plan, true).await?;
-        let answers = stoker_model::ids::Digest::of(format!("action/{}", action.id).as_bytes());
+        let bindings = self.bind(view, plan, true).await?;
+        let answers = Digest::of(format!("action/{}", action.id).as_bytes());
         let root = files_root(&self.core, &self.id).join("actions").join(action.id.to_string());
-        let applied = resolve(&plan, view.unit.release, &answers, bindings, &root.display().to_string())
+        let applied = resolve(plan, release, &answers, bindings, &root.display().to_string())
             .map_err(|e| Trouble::from_error("ST0333", &e))?;
         self.render(&applied)?;
         let short = format!("a.{}", action.id);
         let timeout = Duration::from_millis(action.timeout);
         let spec = self.task_spec(&applied, &short, &action.id.to_string(), &task, timeout)?;
-        Ok((spec, applied.bindings.generation.map(|generation| generation.key)))
+        Ok(Planned { spec, generation: applied.bindings.generation.map(|generation| generation.key) })
     }
 
     async fn follow_action(&mut self, action: Action) -> Result<(), Trouble> {

@@ -5,6 +5,7 @@ mod actions;
 mod bind;
 mod busy;
 mod generations;
+mod inputs;
 mod launch;
 mod moves;
 mod pass;

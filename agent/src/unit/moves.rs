@@ -70,6 +70,7 @@ impl Worker {
         // Before the plan counts as applied: after that nobody would come back to it.
         self.scale(&to.plan).await?;
         hit("agent.move.scaled");
+        self.keep_inputs(&to)?;
         self.local.become_applied(to, self.core.snapshot().revision);
         self.local.op = None;
         self.save()?;

@@ -9,6 +9,7 @@ use stoker_host::users;
 use stoker_model::resolve::Applied;
 
 use super::bind::files_root;
+use super::inputs::FOLDER;
 use super::trouble::Trouble;
 use super::worker::Worker;
 use crate::core::Core;
@@ -79,13 +80,14 @@ impl Worker {
         for entry in entries.flatten() {
             let path = entry.path();
             if !kept.contains(&path)
-                && path.file_name().is_some_and(|name| name != "live" && name != "actions")
+                && path.file_name().is_some_and(|name| name != "live" && name != "actions" && name != FOLDER)
             {
                 stoker_host::fs::remove_tree(&path).map_err(|e| {
                     Trouble::error("ST0339", format!("cannot remove `{}`: {e}", path.display()))
                 })?;
             }
         }
+        self.sweep_inputs();
         self.sweep_live_files(&root.join("live"))
     }
 

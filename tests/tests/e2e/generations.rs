@@ -77,13 +77,40 @@ fn a_new_generation_starts_beside_what_is_busy_and_back_is_where_it_was() {
     agent.ok("wait echo --timeout 60s");
     agent.until_status("echo/0", "active");
     assert_eq!((agent.processes(), agent.ports("echo/0")), (running, at), "it goes on, where it was");
-    // What is asked for while the next one starts waits for it.
-    agent.ok("config echo generation=k4 text=four --no-wait");
+}
+
+#[test]
+fn an_action_runs_on_what_serves_while_the_next_one_is_on_its_way() {
+    let mut agent = Agent::start();
+    agent.deploy("py-echo echo --config generation=k1 --config text=one");
+    let first = agent.ports("echo/0")[0];
+    let busy = |agent: &Agent, port| {
+        agent.get(port, "/busy").map_or(Value::Null, |answer| answer.json()["jobs"].clone())
+    };
+
+    agent.ok("config echo generation=k2 text=two ready-after=600000 --no-wait");
+    agent.ok("run echo/0 work jobs=a");
+    assert_eq!(busy(&agent, first), serde_json::json!(["a"]), "asked for at once");
+    let second = until_seen(
+        "the next one starts beside it",
+        || agent.processes().contains_key("echo-0-echo.g2").then(|| agent.ports("echo/0")[0]),
+        |port| port.is_some_and(|port| port != first),
+    );
     agent.ok("run echo/0 work jobs=b");
-    let newest = agent.process("echo-0-echo.g4");
-    assert!(agent.put(agent.ports("echo/0")[0], "/busy", "[]"));
-    until_only(&agent, &["echo-0-echo.g4"]);
-    assert_eq!(agent.process("echo-0-echo.g4"), newest);
+    assert_eq!(busy(&agent, first), serde_json::json!(["b"]), "asked for while it starts");
+
+    // The agent that comes back knows what serves, too.
+    agent.kill9();
+    agent.resume();
+    agent.ok("run echo/0 work jobs=c");
+    assert_eq!(busy(&agent, first), serde_json::json!(["c"]));
+    assert_eq!(busy(&agent, second.unwrap_or_default()), serde_json::json!([]));
+
+    // What goes back to a generation that runs is waited for: it is there at once.
+    agent.ok("config echo generation=k1 text=one --reset ready-after --no-wait");
+    agent.ok("run echo/0 work jobs=d");
+    assert_eq!(busy(&agent, first), serde_json::json!(["d"]));
+    until_only(&agent, &["echo-0-echo.g1"]);
 }
 
 #[test]
