@@ -28,11 +28,11 @@ impl Core {
             None => find_app(&snapshot, app, "show the log of").map(drop)?,
             Some(unit) => find_unit_or_leader(&snapshot, unit, "show the log of").map(drop)?,
         }
-        let list = self.supervisor.list().await.map_err(|e| Problem::internal("cannot list services", &e))?;
+        let known = self.supervisor.names("").map_err(|e| Problem::internal("cannot list services", &e))?;
         let mut logs = Vec::new();
         let mut names = Vec::new();
-        for observed in list {
-            let Some((id, short)) = crate::unit::split_name(&observed.name) else { continue };
+        for full in known {
+            let Some((id, short)) = crate::unit::split_name(&full) else { continue };
             if id.app != app || unit.as_ref().is_some_and(|unit| *unit != id.to_string()) {
                 continue;
             }
@@ -44,7 +44,7 @@ impl Core {
             names.push(shown.clone());
             // Without its generation a name means all of them.
             if service.is_none_or(|wanted| wanted == shown || wanted == split(&shown).0) {
-                logs.push((format!("{id}/{shown}"), self.supervisor.output(&observed.name)));
+                logs.push((format!("{id}/{shown}"), self.supervisor.output(&full)));
             }
         }
         if let (Some(service), true) = (service, logs.is_empty()) {

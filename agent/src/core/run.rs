@@ -343,15 +343,15 @@ async fn keep_workers(core: Arc<Core>) {
 /// Services under our names whose unit neither the model nor the journal knows: stopped.
 async fn drop_strangers(core: &Core, known: &[UnitId]) {
     let snapshot = core.snapshot();
-    let list = match core.supervisor.list().await {
-        Ok(list) => list,
+    let names = match core.supervisor.names("") {
+        Ok(names) => names,
         Err(error) => return tracing::error!(error = %chain(&error), "cannot list services"),
     };
-    for observed in list {
-        let unit = crate::unit::split_name(&observed.name).map(|(unit, _)| unit);
+    for name in names {
+        let unit = crate::unit::split_name(&name).map(|(unit, _)| unit);
         if unit.is_none_or(|unit| !snapshot.units.contains_key(&unit) && !known.contains(&unit)) {
-            tracing::warn!(service = observed.name, "stops what belongs to no unit");
-            if let Err(error) = core.supervisor.forget(&observed.name).await {
+            tracing::warn!(service = name, "stops what belongs to no unit");
+            if let Err(error) = core.supervisor.forget(&name).await {
                 tracing::error!(error = %chain(&error), "cannot stop it");
             }
         }
@@ -406,8 +406,8 @@ impl Core {
         self.rest.send_replace(true);
         let _ = self.rested.subscribe().wait_for(|rested| *rested).await;
         let failed = |e: stoker_host::services::ServiceError| Problem::internal("cannot stop a service", &e);
-        let list = self.supervisor.list().await.map_err(failed)?;
-        let stops = list.iter().map(|observed| self.supervisor.stop(&observed.name));
+        let names = self.supervisor.names("").map_err(failed)?;
+        let stops = names.iter().map(|name| self.supervisor.stop(name));
         let stopped = futures_util::future::join_all(stops).await;
         self.stop.send_replace(true);
         stopped.into_iter().collect::<Result<(), _>>().map_err(failed)

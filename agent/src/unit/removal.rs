@@ -80,11 +80,10 @@ impl Worker {
 
     async fn stop_all(&mut self) -> Result<(), Trouble> {
         let prefix = name_prefix(&self.id);
-        for observed in self.core.supervisor.list().await? {
-            let ours = split_name(&observed.name).is_some_and(|(unit, _)| unit == self.id);
-            if ours && observed.name.starts_with(&prefix) {
-                self.core.supervisor.stop(&observed.name).await?;
-                self.core.supervisor.forget(&observed.name).await?;
+        for name in self.core.supervisor.names(&prefix)? {
+            if split_name(&name).is_some_and(|(unit, _)| unit == self.id) {
+                self.core.supervisor.stop(&name).await?;
+                self.core.supervisor.forget(&name).await?;
             }
         }
         Ok(())

@@ -280,11 +280,10 @@ impl Worker {
         if self.known_tasks.as_ref() == Some(&wanted) {
             return Ok(());
         }
-        for observed in self.core.supervisor.list().await? {
-            let ours =
-                split_name(&observed.name).filter(|(unit, _)| *unit == self.id).map(|(_, short)| short);
-            if ours.is_some_and(|short| short.starts_with("t.") && !wanted.contains(short)) {
-                self.core.supervisor.forget(&observed.name).await?;
+        for name in self.core.supervisor.names(&format!("{}t.", name_prefix(&self.id)))? {
+            let ours = split_name(&name).filter(|(unit, _)| *unit == self.id).map(|(_, short)| short);
+            if ours.is_some_and(|short| !wanted.contains(short)) {
+                self.core.supervisor.forget(&name).await?;
                 hit("agent.task.dropped");
             }
         }
@@ -304,14 +303,19 @@ impl Worker {
         }
         // Without an applied plan there is no other word on whether what runs is what should.
         let candidate = self.local.candidate.as_ref().filter(|_| self.local.applied.is_none());
-        for observed in self.core.supervisor.list().await? {
-            let ours = super::split_name(&observed.name).is_some_and(|(unit, _)| unit == self.id);
-            let Some(short) = observed.name.strip_prefix(&prefix).filter(|_| ours) else { continue };
-            let asked = candidate.and_then(|candidate| candidate.services.get(short));
-            let other = asked.is_some_and(|digest| digest.to_string() != observed.digest);
-            if !short.starts_with("a.") && (!wanted.contains(short) || other) {
+        for name in self.core.supervisor.names(&prefix)? {
+            let ours = split_name(&name).is_some_and(|(unit, _)| unit == self.id);
+            let Some(short) = name.strip_prefix(&prefix).filter(|short| ours && !short.starts_with("a."))
+            else {
+                continue;
+            };
+            let other = match candidate.and_then(|candidate| candidate.services.get(short)) {
+                Some(digest) => self.core.supervisor.observe(&name).await?.digest != digest.to_string(),
+                None => false,
+            };
+            if !wanted.contains(short) || other {
                 tracing::warn!(unit = %self.id, service = short, "stops what no plan has");
-                self.core.supervisor.forget(&observed.name).await?;
+                self.core.supervisor.forget(&name).await?;
             }
         }
         Ok(())

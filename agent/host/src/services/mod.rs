@@ -159,8 +159,19 @@ pub trait Supervisor: Send + Sync {
     /// What the service does now.
     async fn observe(&self, name: &str) -> Result<Observed, ServiceError>;
 
-    /// All services that are known here, running or not, by name: for adoption and for orphans.
-    async fn list(&self) -> Result<Vec<Observed>, ServiceError>;
+    /// The names of all services that are known here, running or not, that begin with `prefix`, sorted: for adoption and
+    /// for orphans. Only files are read, so that each of many units may look for what is its own.
+    fn names(&self, prefix: &str) -> Result<Vec<String>, ServiceError>;
+
+    /// What each of them does.
+    async fn list(&self) -> Result<Vec<Observed>, ServiceError> {
+        let mut all = Vec::new();
+        for name in self.names("")? {
+            let observed = self.observe(&name).await?;
+            all.extend((observed.phase != Phase::Absent).then_some(observed));
+        }
+        Ok(all)
+    }
 
     /// Removes the record, log and output of a service, which is stopped first if it runs.
     async fn forget(&self, name: &str) -> Result<(), ServiceError>;

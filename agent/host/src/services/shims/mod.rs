@@ -64,7 +64,7 @@ impl ShimSupervisor {
             started: AtomicU64::new(0),
             turns: Turns::default(),
         };
-        for name in this.names()? {
+        for name in this.names("")? {
             hit("services.adopt");
             match this.keeper(&this.record(&name)) {
                 Some(keeper) => this.watch.follow(&name, keeper),
@@ -77,20 +77,6 @@ impl ShimSupervisor {
 
     fn record(&self, name: &str) -> Record {
         Record::new(self.dir.join(name))
-    }
-
-    fn names(&self) -> Result<Vec<String>, ServiceError> {
-        let failed = |source| ServiceError::Record { verb: "list", path: self.dir.clone(), source };
-        let mut names = Vec::new();
-        for entry in std::fs::read_dir(&self.dir).map_err(failed)? {
-            let entry = entry.map_err(failed)?;
-            if !entry.file_type().map_err(failed)?.is_dir() {
-                continue;
-            }
-            names.extend(entry.file_name().into_string().ok().filter(|name| check_name(name).is_ok()));
-        }
-        names.sort();
-        Ok(names)
     }
 
     /// The living keeper of the record.
@@ -190,8 +176,21 @@ impl Supervisor for ShimSupervisor {
         self.look(name)
     }
 
-    async fn list(&self) -> Result<Vec<Observed>, ServiceError> {
-        self.names()?.iter().map(|name| self.look(name)).collect()
+    fn names(&self, prefix: &str) -> Result<Vec<String>, ServiceError> {
+        let failed = |source| ServiceError::Record { verb: "list", path: self.dir.clone(), source };
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(&self.dir).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name().into_string().unwrap_or_default();
+            if name.starts_with(prefix)
+                && check_name(&name).is_ok()
+                && entry.file_type().map_err(failed)?.is_dir()
+            {
+                names.push(name);
+            }
+        }
+        names.sort();
+        Ok(names)
     }
 
     async fn forget(&self, name: &str) -> Result<(), ServiceError> {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::{Mutex, broadcast};
+use tokio::sync::{Mutex, Semaphore, broadcast};
 use tokio::time::timeout;
 use zbus::{Connection, MatchRule, Message, MessageStream, OwnedObjectPath, OwnedVariant, Type};
 
@@ -27,6 +27,9 @@ const UNITS: &str = "/org/freedesktop/systemd1/unit/";
 const PATIENCE: Duration = Duration::from_secs(90);
 /// How often whoever waits looks by itself.
 const LOOK: Duration = Duration::from_secs(3);
+/// How many questions wait for their answers at the same time: the bus refuses more than 128 of one connection, and
+/// each service is looked at by a worker of its own.
+const AT_ONCE: usize = 32;
 /// How long to wait before the next attempt to connect.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -83,6 +86,7 @@ pub(super) struct Seen {
 pub(super) struct Bus {
     connection: Mutex<Option<Connection>>,
     events: broadcast::Sender<Event>,
+    asking: Semaphore,
     /// Reloads that were asked for, and up to which of them one has been done.
     reloads: AtomicU64,
     reloaded: Mutex<u64>,
@@ -94,6 +98,7 @@ impl Bus {
         let bus = Arc::new(Self {
             connection: Mutex::default(),
             events: broadcast::channel(1024).0,
+            asking: Semaphore::new(AT_ONCE),
             reloads: AtomicU64::new(0),
             reloaded: Mutex::new(0),
         });
@@ -119,18 +124,23 @@ impl Bus {
     /// What systemd says of a unit; all empty where it does not have it in memory.
     pub(super) async fn look(&self, unit: &str) -> Result<Seen, BusError> {
         let Some(path) = self.path(unit).await? else { return Ok(Seen::default()) };
-        let mut seen = Seen {
-            active: self.property(&path, UNIT, "ActiveState").await?,
-            sub: self.property(&path, UNIT, "SubState").await?,
-            result: self.property(&path, SERVICE, "Result").await?,
-            restarts: self.property(&path, SERVICE, "NRestarts").await?,
-            ..Seen::default()
-        };
+        // Asked together: the answers come in one go. systemd gives all of a unit's properties only with those that it
+        // has to count first.
+        let (active, sub, result, restarts) = tokio::try_join!(
+            self.property(&path, UNIT, "ActiveState"),
+            self.property(&path, UNIT, "SubState"),
+            self.property(&path, SERVICE, "Result"),
+            self.property(&path, SERVICE, "NRestarts"),
+        )?;
+        let mut seen = Seen { active, sub, result, restarts, ..Seen::default() };
         if seen.has_processes() {
-            seen.pid = self.property(&path, SERVICE, "MainPID").await?;
-            seen.started_us = self.property(&path, SERVICE, "ExecMainStartTimestamp").await?;
-            seen.group = self.property(&path, SERVICE, "ControlGroup").await?;
-            let id: Vec<u8> = self.property(&path, UNIT, "InvocationID").await?;
+            let id: Vec<u8>;
+            (seen.pid, seen.started_us, seen.group, id) = tokio::try_join!(
+                self.property(&path, SERVICE, "MainPID"),
+                self.property(&path, SERVICE, "ExecMainStartTimestamp"),
+                self.property(&path, SERVICE, "ControlGroup"),
+                self.property(&path, UNIT, "InvocationID"),
+            )?;
             seen.invocation = hex::encode(id);
         }
         Ok(seen)
@@ -245,6 +255,8 @@ impl Bus {
     {
         let failed =
             |error: zbus::Error| BusError::Call { method: method.to_owned(), source: Box::new(error) };
+        // Never closed.
+        let _turn = self.asking.acquire().await.ok();
         let mut again = true;
         loop {
             let connection = self.connection().await?;

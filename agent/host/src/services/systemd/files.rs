@@ -96,8 +96,8 @@ impl Files {
         sync_folder(&self.kept)
     }
 
-    /// All services whose records are in `records`, by name.
-    pub(super) fn all(&self, records: &Path) -> io::Result<BTreeMap<String, Own>> {
+    /// All services whose records are in `records` and whose names begin so, by name.
+    pub(super) fn all(&self, records: &Path, prefix: &str) -> io::Result<BTreeMap<String, Own>> {
         let mut found = BTreeMap::new();
         for folder in [&self.kept, &self.passing] {
             let entries = match std::fs::read_dir(folder) {
@@ -107,8 +107,8 @@ impl Files {
             };
             for entry in entries {
                 let name = entry?.file_name().into_string().unwrap_or_default();
-                let Some(service) = name.strip_suffix(".service").filter(|name| name.starts_with("stoker-"))
-                else {
+                let ours = |name: &&str| name.starts_with("stoker-") && name.starts_with(prefix);
+                let Some(service) = name.strip_suffix(".service").filter(ours) else {
                     continue;
                 };
                 // Another's, or one that cannot be read: none of ours.
@@ -153,8 +153,8 @@ mod tests {
         files.enable("stoker-a").unwrap();
         files.write("stoker-b", &text("stoker-b", "/two"), true).unwrap();
         std::fs::write(dir.path().join("etc/stoker-c.service"), "[Service]\nExecStart=/bin/true\n").unwrap();
-        assert_eq!(files.all(Path::new("/one")).unwrap().into_keys().collect::<Vec<_>>(), ["stoker-a"]);
-        assert_eq!(files.all(Path::new("/two")).unwrap().into_keys().collect::<Vec<_>>(), ["stoker-b"]);
+        assert_eq!(files.all(Path::new("/one"), "").unwrap().into_keys().collect::<Vec<_>>(), ["stoker-a"]);
+        assert_eq!(files.all(Path::new("/two"), "").unwrap().into_keys().collect::<Vec<_>>(), ["stoker-b"]);
         assert!(files.read("stoker-c").is_err());
         let link = files.link("stoker-a");
         assert_eq!(std::fs::read_link(&link).unwrap(), dir.path().join("etc/stoker-a.service"));

@@ -46,7 +46,7 @@ pub fn is_booted() -> bool {
 /// The services in `records` that have a unit of systemd.
 pub fn units_of(records: &Path) -> io::Result<Vec<String>> {
     let records = std::fs::canonicalize(records)?;
-    Ok(Files::default().all(&records)?.into_keys().collect())
+    Ok(Files::default().all(&records, "")?.into_keys().collect())
 }
 
 /// Services as units of systemd, their records in one folder.
@@ -113,7 +113,7 @@ impl SystemdSupervisor {
         });
         // Before the first look, so that nothing is missed between the two.
         tokio::spawn(hear(Arc::downgrade(&inner), inner.bus.events()));
-        for name in inner.names()? {
+        for name in inner.names("")? {
             hit("services.adopt");
             inner.queue.push(name);
         }
@@ -135,7 +135,7 @@ async fn hear(inner: std::sync::Weak<Inner>, mut events: tokio::sync::broadcast:
             }
             Ok(Event::Job(..)) => {}
             Ok(Event::Missed) | Err(RecvError::Lagged(_)) => {
-                inner.names().unwrap_or_default().into_iter().for_each(|name| inner.queue.push(name));
+                inner.names("").unwrap_or_default().into_iter().for_each(|name| inner.queue.push(name));
             }
             Err(RecvError::Closed) => return,
         }
@@ -147,14 +147,16 @@ impl Inner {
         Record::new(self.dir.join(name))
     }
 
-    /// Everything that has a record or a unit file of ours.
-    fn names(&self) -> Result<BTreeSet<String>, ServiceError> {
+    /// Everything that has a record or a unit file of ours, and begins so.
+    fn names(&self, prefix: &str) -> Result<BTreeSet<String>, ServiceError> {
         let failed = |source| ServiceError::Record { verb: "list", path: self.dir.clone(), source };
-        let mut names: BTreeSet<String> = self.files.all(&self.dir).map_err(failed)?.into_keys().collect();
+        let mut names: BTreeSet<String> =
+            self.files.all(&self.dir, prefix).map_err(failed)?.into_keys().collect();
         for entry in std::fs::read_dir(&self.dir).map_err(failed)? {
             let entry = entry.map_err(failed)?;
-            if entry.file_type().map_err(failed)?.is_dir() {
-                names.extend(entry.file_name().into_string().ok());
+            let name = entry.file_name().into_string().unwrap_or_default();
+            if name.starts_with(prefix) && entry.file_type().map_err(failed)?.is_dir() {
+                names.insert(name);
             }
         }
         names.retain(|name| check_name(name).is_ok());
@@ -253,13 +255,8 @@ impl Supervisor for SystemdSupervisor {
         self.inner.look(name).await
     }
 
-    async fn list(&self) -> Result<Vec<Observed>, ServiceError> {
-        let mut all = Vec::new();
-        for name in self.inner.names()? {
-            let observed = self.inner.look(&name).await?;
-            all.extend((observed.phase != super::Phase::Absent).then_some(observed));
-        }
-        Ok(all)
+    fn names(&self, prefix: &str) -> Result<Vec<String>, ServiceError> {
+        Ok(self.inner.names(prefix)?.into_iter().collect())
     }
 
     async fn forget(&self, name: &str) -> Result<(), ServiceError> {
