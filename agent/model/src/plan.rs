@@ -59,6 +59,8 @@ pub struct Plan {
     pub state: Memory,
     /// In an action's run: the task that does it.
     pub action: Option<Task>,
+    /// In an action's run: what is remembered beside the rest once its task is done; an empty value forgets a key.
+    pub remember: Memory,
     /// How many units the application should have; only the leader's counts.
     pub scale: Option<u32>,
     /// A dying unit has drained and may go.

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::generation::Numbered;
 use crate::ids::{Digest, UnitId};
-use crate::observation::{Bag, Facts, Generation, Grant, Life, Service, TaskState};
+use crate::observation::{Bag, Facts, Generation, Grant, Life, Memory, Service, TaskState};
 use crate::plan::Verdict;
 use crate::rollout::Rollout;
 use crate::status::Status;
@@ -376,6 +376,13 @@ pub struct Action {
     /// The key of the generation that it was begun on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<String>,
+    /// What is remembered beside the rest once it is done; an empty value forgets a key.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    pub remember: Memory,
+}
+
+fn is_nothing(memory: &Memory) -> bool {
+    *memory == Memory::default()
 }
 
 /// Relation data of one side: an application's or a unit's.

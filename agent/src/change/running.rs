@@ -7,6 +7,7 @@ use stoker_model::charm::{self, ParamType};
 use stoker_model::generation::named;
 use stoker_model::ids::UnitId;
 use stoker_model::keys::Key;
+use stoker_model::observation::Memory;
 use stoker_model::record::{Action, ActionState, Unit};
 use stoker_model::size;
 
@@ -54,6 +55,7 @@ pub(super) fn run(
             timeout,
             change: draft.number(),
             generation: None,
+            remember: Memory::default(),
         };
         draft.put(Key::Action(n), &record)?;
         draft.concerns(&id.app);

@@ -8,7 +8,7 @@ use stoker_host::services::{Observed, Phase, ServiceSpec};
 use stoker_model::generation::serving;
 use stoker_model::ids::Digest;
 use stoker_model::keys::Key;
-use stoker_model::observation::{Action as Asked, Observation, TaskState};
+use stoker_model::observation::{Action as Asked, Memory, Observation, TaskState};
 use stoker_model::plan::{Plan, Task};
 use stoker_model::record::{Action, ActionState, TaskResult};
 use stoker_model::resolve::resolve;
@@ -33,6 +33,8 @@ struct Planned {
     spec: ServiceSpec,
     /// The key of the generation that it is of.
     generation: Option<String>,
+    /// What is remembered once it is done.
+    remember: Memory,
 }
 
 /// Whether the action was asked for a short while ago.
@@ -41,8 +43,10 @@ fn is_young(action: &Action) -> bool {
 }
 
 impl Worker {
-    /// Begins what is pending and takes in what has ended.
-    pub(super) async fn drive_actions(&mut self, view: &View) -> Result<(), Trouble> {
+    /// Begins what is pending and takes in what has ended. True where something is remembered of that: then all that
+    /// was planned is of before.
+    pub(super) async fn drive_actions(&mut self, view: &View) -> Result<bool, Trouble> {
+        let mut news = false;
         let open: Vec<Action> = view
             .snapshot
             .actions
@@ -53,21 +57,22 @@ impl Worker {
         for action in open {
             match action.state {
                 ActionState::Pending => self.begin_action(view, action).await?,
-                _ => self.follow_action(action).await?,
+                _ => news |= self.follow_action(action).await?,
             }
         }
-        Ok(())
+        Ok(news)
     }
 
     async fn begin_action(&mut self, view: &View, action: Action) -> Result<(), Trouble> {
         match self.plan_action(view, &action).await {
             Ok(None) => Ok(()),
-            Ok(Some(Planned { spec, generation })) => {
+            Ok(Some(Planned { spec, generation, remember })) => {
                 hit("agent.action.ready");
                 let running = Action {
                     state: ActionState::Running,
                     started: Some(crate::core::now()),
                     generation,
+                    remember,
                     ..action.clone()
                 };
                 self.put_action(&running).await?;
@@ -181,10 +186,12 @@ impl Worker {
         let short = format!("a.{}", action.id);
         let timeout = Duration::from_millis(action.timeout);
         let spec = self.task_spec(&applied, &short, &action.id.to_string(), &task, timeout)?;
-        Ok(Planned { spec, generation: applied.bindings.generation.map(|generation| generation.key) })
+        let generation = applied.bindings.generation.map(|generation| generation.key);
+        Ok(Planned { spec, generation, remember: applied.plan.remember })
     }
 
-    async fn follow_action(&mut self, action: Action) -> Result<(), Trouble> {
+    /// Takes in an action that has ended. True where something is remembered of it.
+    async fn follow_action(&mut self, action: Action) -> Result<bool, Trouble> {
         let short = format!("a.{}", action.id);
         let name = service_name(&self.id, &short);
         let mut observed = self.core.supervisor.observe(&name).await?;
@@ -196,10 +203,11 @@ impl Worker {
         }
         if observed.phase == Phase::Absent || !begun(&observed) {
             let why = "the agent ended before its task was started; it is not begun again";
-            return self.end_action(action, why.into()).await;
+            return self.end_action(action, why.into()).await.map(|()| false);
         }
-        if !observed.phase.is_final() {
-            return Ok(());
+        // What a move in flight remembers is of before the action, and would come over it.
+        if !observed.phase.is_final() || self.local.op.is_some() {
+            return Ok(false);
         }
         let result = self.read_result(&short, &observed, &Task::default(), TaskResult::default()).await;
         let done = result.state == TaskState::Done;
@@ -212,11 +220,12 @@ impl Worker {
             completed: Some(crate::core::now()),
             ..action
         };
-        self.put_action(&ended).await?;
+        let remembered = if done { self.remembered(&ended)? } else { Txn::new() };
+        self.put_with(remembered, &ended).await?;
         hit("agent.action.ended");
         self.sweep_actions()?;
         hit("agent.action.swept");
-        Ok(())
+        Ok(done && ended.remember != Memory::default())
     }
 
     /// Removes the files of actions that have ended: those of an action may hold secrets.
@@ -247,8 +256,32 @@ impl Worker {
     }
 
     async fn put_action(&self, action: &Action) -> Result<(), Trouble> {
+        self.put_with(Txn::new(), action).await
+    }
+
+    async fn put_with(&self, txn: Txn, action: &Action) -> Result<(), Trouble> {
         let bytes = serde_json::to_vec(action).map_err(|e| Trouble::from_error("ST0332", &e))?;
-        let _ = self.core.commit(Txn::new().put(Core::key(&Key::Action(action.id)), bytes)).await?;
+        let _ = self.core.commit(txn.put(Core::key(&Key::Action(action.id)), bytes)).await?;
         Ok(())
+    }
+
+    /// Writes what is remembered of an action. Only this worker writes its unit's state, only the leader's the
+    /// application's, and both do so in a pass: nothing comes between.
+    fn remembered(&self, action: &Action) -> Result<Txn, Trouble> {
+        let snapshot = self.core.snapshot();
+        let mut txn = Txn::new();
+        let app = (snapshot.leader_of(&self.id.app).as_ref() == Some(&self.id)).then(|| {
+            (Key::AppState(self.id.app.clone()), snapshot.app_state.get(&self.id.app), &action.remember.app)
+        });
+        let unit =
+            (Key::UnitState(self.id.clone()), snapshot.unit_state.get(&self.id), &action.remember.unit);
+        for (key, before, news) in app.into_iter().chain([unit]).filter(|(_, _, news)| !news.is_empty()) {
+            let mut bag = before.map(|bag| bag.as_ref().clone()).unwrap_or_default();
+            bag.extend(news.clone());
+            bag.retain(|name, _| news.get(name) != Some(&String::new()));
+            let bytes = serde_json::to_vec(&bag).map_err(|e| Trouble::from_error("ST0332", &e))?;
+            txn = txn.put(Core::key(&key), bytes);
+        }
+        Ok(txn)
     }
 }

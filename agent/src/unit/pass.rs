@@ -143,7 +143,9 @@ impl Worker {
         self.note_draining()?;
         self.ask_draining(view).await;
         self.harvest_tasks(view).await?;
-        self.drive_actions(view).await?;
+        if self.drive_actions(view).await? {
+            return Ok(Pass::Again);
+        }
 
         let release = view.snapshot.release_of(&view.unit);
         let missing = release.map(|release| missing_resources(release)).unwrap_or_default();

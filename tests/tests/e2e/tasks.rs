@@ -165,3 +165,17 @@ fn actions_run_beside_and_answer() {
     agent.cli("run echo/0 sleep seconds=600 --timeout 1s").exits(8).is_problem();
     agent.cli("show-task 999").exits(5).is_problem();
 }
+
+#[test]
+fn what_an_action_remembers_is_planned_from_once_it_is_done() {
+    let agent = Agent::start();
+    agent.deploy("py-echo echo");
+    assert_eq!(agent.cli("run echo/0 remember word=one exit=3").code, 1);
+    assert_eq!(agent.unit_status("echo/0"), "active", "what failed is not remembered");
+    agent.ok("run echo/0 remember word=two");
+    agent.until_status("echo/0", "active: two");
+    agent.config("echo text=other");
+    assert_eq!(agent.unit_status("echo/0"), "active: two");
+    agent.ok("run echo/0 remember word=");
+    until_seen("it is forgotten", || agent.unit_status("echo/0"), |status| status == "active");
+}

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::{FORMAT, Plan, Service, Task, strings_of};
 use crate::ids::check_label;
-use crate::observation::Observation;
+use crate::observation::{Memory, Observation};
 use crate::placeholder::{Kind, holes};
 use crate::{size, strict};
 
@@ -107,10 +107,10 @@ fn check(plan: &Plan, observation: &Observation) -> Result<(), PlanError> {
     for (name, task) in &plan.tasks {
         check_task(plan, &format!("task `{name}`"), task)?;
     }
-    match (&plan.action, &observation.action) {
-        (Some(task), _) => check_task(plan, "the action", task),
-        _ => Ok(()),
+    if plan.remember != Memory::default() && observation.action.is_none() {
+        return invalid("`remember` is for an action's run; a plan says what it remembers in `state`");
     }
+    plan.action.as_ref().map_or(Ok(()), |task| check_task(plan, "the action", task))
 }
 
 /// How many random bytes `hexN` or `base64N` asks for.
