@@ -5,6 +5,7 @@
 //! be async: the same input gives the same output, always.
 
 pub mod charm;
+pub mod concern;
 pub mod digest;
 pub mod echo;
 pub mod generation;

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::concern::Concerns;
 use crate::ids::UnitId;
 use crate::keys::Key;
 use crate::observation::{Bag, Life};
@@ -57,6 +58,8 @@ pub struct Snapshot {
     pub secrets: BTreeMap<String, Arc<Secret>>,
     /// Actions by number.
     pub actions: BTreeMap<u64, Arc<Action>>,
+    /// Whom which revision concerns.
+    pub concerns: Concerns,
 }
 
 fn set<K: Ord, V: serde::de::DeserializeOwned>(
@@ -123,7 +126,8 @@ impl Snapshot {
 
     /// The units of an application, by number.
     pub fn units_of<'a>(&'a self, app: &'a str) -> impl Iterator<Item = &'a Arc<Unit>> {
-        self.units.values().filter(move |unit| unit.id.app == app)
+        let ids = UnitId::new(app, 0)..=UnitId::new(app, u32::MAX);
+        self.units.range(ids).map(|(_, unit)| unit)
     }
 
     /// The release that a unit is to be at.

@@ -26,10 +26,11 @@ pub(super) enum MirrorError {
 pub(super) async fn read(store: &dyn Store) -> Result<Snapshot, MirrorError> {
     let prefix = model_prefix(MODEL);
     let range = store.range(&prefix).await?;
-    let mut snapshot = Snapshot { revision: range.revision, ..Snapshot::default() };
+    let mut snapshot = Snapshot::default();
     for entry in range.entries {
         snapshot.apply(&entry.key[prefix.len()..], Some(&entry.value))?;
     }
+    snapshot.read_anew(range.revision);
     Ok(snapshot)
 }
 
@@ -58,8 +59,7 @@ async fn follow_once(store: &dyn Store, mirror: &watch::Sender<Arc<Snapshot>>) -
         let batch = batch?;
         let mut next = Snapshot::clone(&mirror.borrow());
         for event in &batch {
-            next.apply(&event.key[prefix.len()..], event.value.as_deref())?;
-            next.revision = event.revision;
+            next.follow(&event.key[prefix.len()..], event.value.as_deref(), event.revision)?;
         }
         mirror.send_replace(Arc::new(next));
     }

@@ -65,7 +65,7 @@ impl Core {
             match seen {
                 None => status.pending.push(format!("{id}: starting")),
                 Some(seen) => {
-                    let fresh = seen.revision >= least.max(snapshot.revision);
+                    let fresh = snapshot.revision >= least && seen.revision >= snapshot.concerns(id);
                     // What was deferred before the change may be what the change lets go, at once or when its turn comes.
                     let rollout = snapshot.apps.get(&id.app).and_then(|app| app.rollout.as_ref());
                     let later = rollout.is_some_and(|rollout| {

@@ -154,7 +154,7 @@ fn standing(core: &Core, snapshot: &Snapshot, app: &str) -> Vec<Standing> {
     let standing = |unit: &Arc<Unit>| {
         let report = snapshot.reports.get(&unit.id).map(|report| report.as_ref().clone()).unwrap_or_default();
         let seen = core.seen.of(&unit.id);
-        let fresh = seen.as_ref().is_some_and(|seen| seen.revision >= snapshot.revision);
+        let fresh = seen.as_ref().is_some_and(|seen| seen.revision >= snapshot.concerns(&unit.id));
         let ends = seen.as_ref().is_some_and(|seen| seen.pending.is_empty());
         Standing {
             id: unit.id.clone(),

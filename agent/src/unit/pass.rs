@@ -167,7 +167,7 @@ impl Worker {
         let mut next = self.decide(view, digest);
         if let (Next::Plan, Some(seen)) = (&next, &seen) {
             self.run_charm(view, seen).await;
-            if self.core.snapshot().revision != view.snapshot.revision {
+            if self.core.snapshot().concerns(&self.id) > view.snapshot.revision {
                 // What came meanwhile is planned for before anything is moved.
                 return Ok(Pass::Again);
             }

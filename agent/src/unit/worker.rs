@@ -126,18 +126,29 @@ async fn run(core: Arc<Core>, id: UnitId, wake: Arc<Notify>) -> Result<(), Worke
             }
             Pass::Wait(wait) => wait,
         };
-        let timer = async {
-            match wait {
-                Some(wait) => tokio::time::sleep(wait).await,
-                None => std::future::pending().await,
+        let until = wait.map(|wait| tokio::time::Instant::now() + wait);
+        let looked = core.seen.of(&worker.id).map(|seen| seen.revision);
+        loop {
+            let timer = async {
+                match until {
+                    Some(until) => tokio::time::sleep_until(until).await,
+                    None => std::future::pending().await,
+                }
+            };
+            // Every arm may be dropped half-way: none holds anything but a position that is read again.
+            tokio::select! {
+                changed = follow.changed() => {
+                    // What concerns others only is no reason to look: with many units most revisions do.
+                    let concerned = follow.borrow_and_update().concerns(&worker.id);
+                    if changed.is_ok() && looked.is_some_and(|looked| concerned <= looked) {
+                        continue;
+                    }
+                }
+                () = wake.notified() => {}
+                () = timer => {}
+                _ = rest.changed() => {}
             }
-        };
-        // Every arm may be dropped half-way: none holds anything but a position that is read again.
-        tokio::select! {
-            _ = follow.changed() => {}
-            () = wake.notified() => {}
-            () = timer => {}
-            _ = rest.changed() => {}
+            break;
         }
     }
 }
