@@ -10,7 +10,7 @@ mod version;
 mod works;
 
 pub(crate) use self::ask::{ALIGN, program as ask};
-pub(crate) use self::decide::{Client, Decision, Keep, Policy, Question, Refused, Shape, decide};
+pub(crate) use self::decide::{Client, Decision, Keep, Policy, Question, Refused, Shape, decide, unasked};
 pub(crate) use self::link::{CANDIDATE, CHECKER, Found, LINK, program as link};
 pub(crate) use self::version::Version;
 pub(crate) use self::works::{Canary, Case, S3a, broken};

@@ -48,6 +48,8 @@ pub(crate) struct Config {
     pub(crate) worker_memory: Option<u64>,
     /// `hadoop-alignment`.
     pub(crate) alignment: Policy,
+    /// `alignment-follow` is `ask`.
+    pub(crate) asks: bool,
     /// `default-cores`.
     pub(crate) default_cores: Option<u64>,
     /// `executor-memory`, bytes.
@@ -112,6 +114,7 @@ impl Config {
                 "shipped" => Policy::Shipped,
                 _ => Policy::Auto,
             },
+            asks: text("alignment-follow") == "ask",
             default_cores: number("default-cores"),
             executor_memory: number("executor-memory"),
             executor_cores: number("executor-cores"),

@@ -82,6 +82,7 @@ fn with(seen: &Observation) -> Plan {
     };
     if let Some(action) = &seen.action {
         plan.action = Some(actions::task(action, seen, &plan));
+        plan.remember = actions::remembered(action, seen);
     }
     plan
 }

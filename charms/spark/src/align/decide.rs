@@ -147,6 +147,20 @@ pub(crate) fn decide(q: &Question<'_>) -> Decision {
     }
 }
 
+/// What stays where a changed HDFS is followed only when that is asked for: the client in use, as it fits now.
+pub(crate) fn unasked(q: &Question<'_>, wanted: Decision, fix: String) -> Decision {
+    let keep = match q.current {
+        Some(client) if q.shape == Shape::Provided => Keep::Provide(client.clone()),
+        Some(client) => Keep::Swap(client.clone()),
+        None => Keep::Shipped,
+    };
+    if wanted.keep == keep {
+        return wanted;
+    }
+    let now = level(version_of(&keep, q), &q.server.version, Axes::CLEAR);
+    kept(q, keep, now, "a changed HDFS is followed when asked for".to_owned(), fix)
+}
+
 fn version_of<'a>(keep: &'a Keep, q: &'a Question<'_>) -> &'a str {
     match keep {
         Keep::Shipped => q.shipped,

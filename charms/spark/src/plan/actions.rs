@@ -1,9 +1,10 @@
 //! Actions: programs whose driver runs on this unit, as a task in client mode. Owns their command lines.
 
-use serde_json::Value;
-use stoker_charm::observation::{Action, Observation};
+use serde_json::{Value, json};
+use stoker_charm::observation::{Action, Memory, Observation};
 use stoker_charm::plan::{Plan, Task};
 
+use super::alignment::FOLLOW;
 use super::defaults::{escaped, mebibytes};
 use super::{Scene, USER, services};
 use crate::config::Pairs;
@@ -52,6 +53,7 @@ pub(super) fn task(action: &Action, seen: &Observation, plan: &Plan) -> Task {
         match action.name.as_str() {
             "run-pi" => run_pi(&scene, action),
             "submit" => submit(&scene, action),
+            FOLLOW => follow(&scene),
             other => Err(format!("there is no action `{other}`")),
         }
     });
@@ -70,6 +72,30 @@ fn refusal(seen: &Observation, plan: &Plan, why: &str) -> Task {
             .into();
     }
     task
+}
+
+/// What is to be remembered once the action is done.
+pub(super) fn remembered(action: &Action, seen: &Observation) -> Memory {
+    let asked = (action.name == FOLLOW).then(|| Scene::read(seen).ok()?.alignment.unasked).flatten();
+    Memory { app: asked.into_iter().map(|hdfs| (FOLLOW.to_owned(), hdfs)).collect(), ..Memory::default() }
+}
+
+/// Says what will be followed: to remember it is all there is to do.
+fn follow(scene: &Scene<'_>) -> Result<Task, String> {
+    let says = match (&scene.alignment.unasked, &scene.hdfs) {
+        (_, None) => return Err("there is no HDFS to follow".to_owned()),
+        (_, Some(_)) if !scene.seen.leader => {
+            return Err(format!("the leader decides: stoker run {}/leader {FOLLOW}", scene.seen.app));
+        }
+        (Some(_), Some(hdfs)) => json!({"follows": hdfs.server.version}),
+        (None, Some(hdfs)) => json!({"follows": hdfs.server.version, "already": true}),
+    };
+    Ok(Task {
+        command: vec!["/bin/echo".to_owned(), escaped(&says.to_string())],
+        user: Some(USER.to_owned()),
+        timeout: Some("10s".to_owned()),
+        ..Task::default()
+    })
 }
 
 fn run_pi(scene: &Scene<'_>, action: &Action) -> Result<Task, String> {

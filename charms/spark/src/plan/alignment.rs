@@ -20,9 +20,14 @@ use super::hdfs::Hdfs;
 use super::{Stuck, jars};
 use crate::align::{
     Axes, Canary, Case, Client, Decision, Keep, Level, Policy, Question, Refused, S3a, Shape, broken, decide,
-    level,
+    level, unasked,
 };
 use crate::config::{Config, Pairs};
+
+/// The action that follows a changed HDFS, and under what name of `state.app` it is remembered which one.
+pub(super) const FOLLOW: &str = "follow";
+/// In `state.app`: the HDFS that was decided for.
+const FOLLOWED: &str = "hdfs";
 
 /// Not asked for by anything that runs on the cluster itself.
 const UNUSED: &str = "yarn";
@@ -45,6 +50,8 @@ pub(super) struct Alignment {
     pub(super) link: Option<Link>,
     /// Why nothing may move yet.
     pub(super) hold: Option<String>,
+    /// The HDFS that is not followed until that is asked for.
+    pub(super) unasked: Option<String>,
 }
 
 /// What a decision rests on beside the HDFS.
@@ -85,6 +92,7 @@ pub(super) fn align(ground: &Ground<'_>, hdfs: Option<&Hdfs<'_>>) -> Result<Alig
             failed: None,
             link: None,
             hold: None,
+            unasked: None,
         });
     };
     if spark.shape == Shape::Provided && !hdfs.server.provides() {
@@ -110,14 +118,16 @@ pub(super) fn align(ground: &Ground<'_>, hdfs: Option<&Hdfs<'_>>) -> Result<Alig
         failed: None,
         link: None,
         hold: None,
+        unasked: None,
     })
 }
 
 fn lead(ground: &Ground<'_>, hdfs: &Hdfs<'_>, remembered: &Remembered<'_>) -> Alignment {
     let Ground { seen, config, spark, .. } = ground;
     let runs = |client: &str| ground.java(client).is_some();
+    let follows = !config.asks || remembered.follows(hdfs);
     let decided = |refused: Option<&Refusal>, asked: bool| {
-        decide(&Question {
+        let question = Question {
             policy: config.alignment,
             shape: spark.shape,
             shipped: &spark.client,
@@ -126,7 +136,12 @@ fn lead(ground: &Ground<'_>, hdfs: &Hdfs<'_>, remembered: &Remembered<'_>) -> Al
             java: &runs,
             refused: refused.map(|r| Refused { build: &r.build, why: &r.why, run: r.run }),
             asked,
-        })
+        };
+        let decision = decide(&question);
+        if follows {
+            return decision;
+        }
+        unasked(&question, decision, format!("stoker run {}/leader {FOLLOW}", seen.app))
     };
     let linked = Linked::read(ground, hdfs, &decided(None, false).keep);
     let asked = remembered.client.is_none() && linked.asks();
@@ -153,10 +168,8 @@ fn lead(ground: &Ground<'_>, hdfs: &Hdfs<'_>, remembered: &Remembered<'_>) -> Al
         _ if remembered.proven.as_ref() == Some(&key) => Canary::Passed,
         _ => Canary::Unknown,
     };
-    let mut memory = Pairs::from([
-        ("hdfs-version".to_owned(), hdfs.server.version.clone()),
-        ("hdfs-build".to_owned(), hdfs.server.build.clone()),
-    ]);
+    let followed = if follows { name(&hdfs.server) } else { remembered.followed().unwrap_or_default() };
+    let mut memory = Pairs::from([(FOLLOWED.to_owned(), followed)]);
     if let Keep::Swap(client) | Keep::Provide(client) = &decision.keep {
         memory.insert("client-version".to_owned(), client.version.clone());
         memory.insert("client-build".to_owned(), client.build.clone());
@@ -199,7 +212,13 @@ fn lead(ground: &Ground<'_>, hdfs: &Hdfs<'_>, remembered: &Remembered<'_>) -> Al
         failed,
         link: linked.link,
         hold,
+        unasked: (!follows).then(|| name(&hdfs.server)),
     }
+}
+
+/// What tells one state of an HDFS from another.
+fn name(server: &Client) -> String {
+    format!("{} {}", server.version, server.build)
 }
 
 fn reason(task: &stoker_charm::observation::Task) -> String {
@@ -356,13 +375,14 @@ fn version<'a>(keep: &'a Keep, spark: &'a Spark) -> &'a str {
     }
 }
 
-/// What a canary's result holds for: this tree on this Java against this HDFS.
+/// What a canary's result holds for: this tree on this Java against this HDFS, as it is now.
 fn key(spark: &Spark, keep: &Keep, java: Option<u32>, hdfs: &Hdfs<'_>) -> String {
     let client = match keep {
         Keep::Shipped => "shipped",
         Keep::Swap(client) | Keep::Provide(client) => &client.build,
     };
-    let text = format!("{} {client} java {} {}", spark.build, java.unwrap_or_default(), hdfs.identity());
+    let (java, version) = (java.unwrap_or_default(), &hdfs.server.version);
+    let text = format!("{} {client} java {java} {version} {}", spark.build, hdfs.identity());
     Digest::of(text.as_bytes()).to_string()
 }
 
@@ -409,9 +429,20 @@ impl<'a> Remembered<'a> {
         same.then(|| Refusal { build: build.clone(), why, run: true })
     }
 
+    /// The HDFS that was decided for last.
+    fn followed(&self) -> Option<String> {
+        self.app.get(FOLLOWED).cloned()
+    }
+
+    /// Whether the HDFS is the one that was decided for, the first, or one that was asked for.
+    fn follows(&self, hdfs: &Hdfs<'_>) -> bool {
+        let now = name(&hdfs.server);
+        self.followed().is_none_or(|followed| followed == now) || self.app.get(FOLLOW) == Some(&now)
+    }
+
     /// What a unit that does not lead has: the leader's client.
     fn follow(&self, spark: &Spark, hdfs: &Hdfs<'_>) -> Result<Decision, Stuck> {
-        if !self.app.contains_key("hdfs-version") {
+        if !self.app.contains_key(FOLLOWED) {
             return Err(Stuck::waiting("waiting for the leader to decide on the Hadoop client"));
         }
         let keep = match (&self.client, spark.shape) {

@@ -4,6 +4,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use stoker_charm::ids::Digest;
 
+mod follow;
+
 use super::*;
 
 mod clients;
