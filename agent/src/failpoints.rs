@@ -85,6 +85,8 @@ pub(crate) const ALL: &[&str] = &[
     "agent.reuse.noted",
     "agent.reuse.renamed",
     "agent.reuse.swept",
+    "agent.revisions.before-commit",
+    "agent.revisions.committed",
     "agent.rollback.before-commit",
     "agent.rollback.committed",
     "agent.rollout.before-commit",

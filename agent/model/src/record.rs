@@ -1,7 +1,7 @@
 //! Records kept in the store, one JSON document a key. Owns their shapes; [`crate::keys`] owns where they are.
 //! Times are milliseconds since 1970, given by whoever writes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -134,6 +134,9 @@ pub struct Release {
     pub config: BTreeMap<String, Value>,
     /// Resources by name: the revision.
     pub resources: BTreeMap<String, u64>,
+    /// Resources that stay at their revision, whatever is attached.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub pins: BTreeSet<String>,
     /// The change that made it.
     pub change: u64,
     /// When.

@@ -78,6 +78,35 @@ pub(crate) enum Write {
         /// Where it comes from.
         source: String,
     },
+    /// Stays on a resource's revision: the one in use where none is named.
+    PinResource {
+        /// The application.
+        app: String,
+        /// The resource.
+        resource: String,
+        /// The revision.
+        #[serde(default)]
+        revision: Option<u64>,
+    },
+    /// Goes to a resource's newest revision, now and from now on.
+    UnpinResource {
+        /// The application.
+        app: String,
+        /// The resource.
+        resource: String,
+    },
+    /// Forgets a resource's revision.
+    RemoveResource {
+        /// The application.
+        app: String,
+        /// The resource.
+        resource: String,
+        /// The revision.
+        revision: u64,
+        /// Though earlier releases could then no longer be gone back to.
+        #[serde(default)]
+        force: bool,
+    },
     /// Takes a charm's newest contents.
     Refresh {
         /// The application.
@@ -426,8 +455,10 @@ pub(crate) struct ResourceDoc {
     pub required: bool,
     /// Summary from the charm.
     pub summary: String,
-    /// Newest revision, 0 = none.
+    /// The newest release's revision, 0 = none.
     pub revision: u64,
+    /// It stays at that, whatever is attached.
+    pub pinned: bool,
     /// Version from its facts.
     pub version: String,
     /// All revisions, newest first.

@@ -1,6 +1,6 @@
 //! Applications and units: deployed, added, removed. Placement on one host: each unit gets a share that stays.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 use stoker_model::charm::Role;
@@ -65,6 +65,7 @@ pub(super) fn deploy(
         description: charm.description.clone(),
         config,
         resources,
+        pins: BTreeSet::new(),
         change: 0,
         time: 0,
         by: String::new(),

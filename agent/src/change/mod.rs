@@ -6,6 +6,7 @@ mod draft;
 mod inputs;
 mod relations;
 mod releases;
+mod revisions;
 mod running;
 mod steps;
 
@@ -39,7 +40,10 @@ impl Core {
         let _turn = self.turn().await;
         let mut draft = Draft::new(&self.snapshot(), &request, caller, self.settings().max_unavailable)?;
         let says = apply(self, &mut draft, &request.what, &inputs)?;
-        if let Write::Rollback { app, .. } = &request.what {
+        if let Write::Rollback { app, .. }
+        | Write::PinResource { app, .. }
+        | Write::UnpinResource { app, .. } = &request.what
+        {
             self.check_builds(draft.snapshot.builds_of(app)).await?;
         }
         let mut reply = WriteReply {
@@ -112,6 +116,11 @@ fn apply(core: &Core, draft: &mut Draft, what: &Write, inputs: &Inputs) -> Resul
         Write::Integrate { a, b } => relations::integrate(draft, a, b),
         Write::RemoveRelation { a, b } => relations::remove(draft, a, b.as_deref()),
         Write::AttachResource { app, resource, .. } => releases::attach(draft, inputs, app, resource),
+        Write::PinResource { app, resource, revision } => revisions::pin(draft, app, resource, *revision),
+        Write::UnpinResource { app, resource } => revisions::unpin(draft, app, resource),
+        Write::RemoveResource { app, resource, revision, force } => {
+            revisions::remove(draft, app, resource, *revision, *force)
+        }
         Write::Refresh { app, .. } => releases::refresh(draft, inputs, app),
         Write::Config { app, set, reset } => releases::configure(draft, app, set, reset),
         Write::Rollback { app, to } => releases::rollback(draft, app, *to),

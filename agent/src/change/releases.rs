@@ -11,6 +11,7 @@ use stoker_model::rollout::Rollout;
 use super::applications::put_revision;
 use super::draft::Draft;
 use super::inputs::Inputs;
+use super::revisions::missing;
 use crate::problem::{Problem, codes};
 
 /// Checks options; what is kept is as written, so that a later charm reads it in its own way.
@@ -62,7 +63,7 @@ pub(super) fn configure(
     next(draft, app, Release { config, ..release })
 }
 
-fn next(draft: &mut Draft, mut app: App, release: Release) -> Result<String, Problem> {
+pub(super) fn next(draft: &mut Draft, mut app: App, release: Release) -> Result<String, Problem> {
     let n = draft.put_release(&mut app, release)?;
     Ok(format!("release {n} of {}", app.name))
 }
@@ -82,8 +83,17 @@ pub(super) fn attach(
     if let Some(same) = newest.as_ref().filter(|r| r.build == made.digest && Some(r.revision) == in_use) {
         return Ok(format!("{name} has these bytes already: {resource} revision {}", same.revision));
     }
-    let revision = newest.map_or(0, |revision| revision.revision) + 1;
+    // Also above those that were removed: a number means the same bytes for ever.
+    let range = (name.to_owned(), 0)..=(name.to_owned(), u64::MAX);
+    let named = draft.snapshot.releases.range(range).filter_map(|(_, r)| r.resources.get(resource).copied());
+    let revision = named.chain(newest.map(|revision| revision.revision)).max().unwrap_or_default() + 1;
     put_revision(draft, name, resource, revision, made)?;
+    if let Some(stays) = in_use.filter(|_| release.pins.contains(resource)) {
+        return Ok(format!(
+            "attached {resource} revision {revision} ({} {}); {name} is pinned at revision {stays}: stoker unpin {name} {resource}",
+            made.facts.product, made.facts.version
+        ));
+    }
     release.resources.insert(resource.to_owned(), revision);
     let said = next(draft, app, release)?;
     Ok(format!(
@@ -122,11 +132,14 @@ pub(super) fn refresh(draft: &mut Draft, inputs: &Inputs, name: &str) -> Result<
 pub(super) fn rollback(draft: &mut Draft, name: &str, to: Option<u64>) -> Result<String, Problem> {
     let app = draft.app(name, "roll back")?;
     let newest = draft.release(name)?;
-    let content = |r: &Release| (r.charm.clone(), r.config.clone(), r.resources.clone());
+    let content = |r: &Release| (r.charm.clone(), r.config.clone(), r.resources.clone(), r.pins.clone());
     let earlier = draft.snapshot.releases.range((name.to_owned(), 0)..(name.to_owned(), newest.n));
     let target = match to {
         Some(n) => draft.snapshot.releases.get(&(name.to_owned(), n)).cloned(),
-        None => earlier.rev().map(|(_, r)| r.clone()).find(|r| content(r) != content(&newest)),
+        None => earlier
+            .rev()
+            .map(|(_, r)| r.clone())
+            .find(|r| content(r) != content(&newest) && missing(draft, r, name).is_none()),
     };
     let Some(target) = target else {
         let title = match to {
@@ -139,6 +152,10 @@ pub(super) fn rollback(draft: &mut Draft, name: &str, to: Option<u64>) -> Result
         return Ok(format!("{name} is at what release {} was already", target.n));
     }
     let n = target.n;
+    if let Some(gone) = missing(draft, &target, name) {
+        let title = format!("cannot roll `{name}` back to release {n}: {gone} was removed");
+        return Err(Problem::new(codes::CONFLICT, title).fix(format!("stoker releases {name}")));
+    }
     draft.back = true;
     let said = next(draft, app, Release::clone(&target))?;
     Ok(format!("{said}, as release {n} was"))

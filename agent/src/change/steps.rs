@@ -16,6 +16,9 @@ pub(super) fn of(what: &Write) -> (&'static str, &'static str) {
             ("agent.remove-relation.before-commit", "agent.remove-relation.committed")
         }
         Write::AttachResource { .. } => ("agent.attach.before-commit", "agent.attach.committed"),
+        Write::PinResource { .. } | Write::UnpinResource { .. } | Write::RemoveResource { .. } => {
+            ("agent.revisions.before-commit", "agent.revisions.committed")
+        }
         Write::Refresh { .. } => ("agent.refresh.before-commit", "agent.refresh.committed"),
         Write::Config { .. } => ("agent.config.before-commit", "agent.config.committed"),
         Write::Rollback { .. } => ("agent.rollback.before-commit", "agent.rollback.committed"),

@@ -33,7 +33,7 @@ fn render(resources: &[ResourceDoc], details: bool) -> String {
         let current = each.revisions.iter().find(|revision| revision.revision == each.revision);
         table.row([
             each.name.clone(),
-            revision(each.revision),
+            revision(each.revision) + if each.pinned { " (pinned)" } else { "" },
             if each.version.is_empty() { "-".to_owned() } else { each.version.clone() },
             each.product.clone(),
             current.map_or_else(|| "-".to_owned(), |current| short(&current.build)),

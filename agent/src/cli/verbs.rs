@@ -15,6 +15,7 @@ Applications   deploy, refresh, config          bring up, renew, set options
                add-unit, remove-unit            more, fewer
                remove-application, kept         the end, and the data that stays
 Builds         attach-resource, resources       give an application its builds
+               pin, unpin, remove-resource      stay on one, no longer, forget one
                builds, inspect, recipe          all builds; what is in one; what can be made
                align                            how one fits what it would run with
 Moves          rollout, releases, rollback      how changes go, and back
@@ -72,6 +73,9 @@ verbs! {
     Kept in kept,
     AttachResource in attach_resource,
     Resources in resources,
+    Pin in pin,
+    Unpin in unpin,
+    RemoveResource in remove_resource,
     Builds in builds,
     Inspect in inspect,
     Recipe in recipe,

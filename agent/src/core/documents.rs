@@ -35,6 +35,10 @@ fn difference(before: Option<&Release>, release: &Release) -> Vec<String> {
     lines.extend(
         pairs(&numbers(before), &numbers(release)).into_iter().map(|line| format!("resource {line}")),
     );
+    let pins = |r: &Release| -> BTreeMap<String, Value> {
+        r.pins.iter().map(|name| (name.clone(), json!("pinned"))).collect()
+    };
+    lines.extend(pairs(&pins(before), &pins(release)).into_iter().map(|line| format!("resource {line}")));
     lines
 }
 
@@ -112,6 +116,7 @@ impl Core {
                 required: resource.required,
                 summary: resource.summary.clone(),
                 revision: current,
+                pinned: release.pins.contains(name),
                 version: version
                     .and_then(|r| Some(r.facts.get("version")?.as_str()?.to_owned()))
                     .unwrap_or_default(),

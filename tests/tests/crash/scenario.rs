@@ -33,6 +33,7 @@ pub(crate) const STEPS: &[Step] = &[
     Step::Verb("config echo text=second"),
     Step::Verb("run echo/0 say text=hi file=@BESIDE/words --no-wait"),
     Step::Verb("attach-resource echo payload=recipe:1.0"),
+    Step::Verb("pin echo payload"),
     Step::Verb("config echo payload-drop=data/a"),
     Step::Again,
     Step::Verb("rollback echo --to 2"),

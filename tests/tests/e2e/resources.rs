@@ -171,3 +171,47 @@ fn a_build_is_checked_before_it_is_attached() {
     agent.deploy("py-echo echo --resource payload=recipe:1.0");
     assert_eq!(agent.json("align explain echo")["unit"], "echo/0");
 }
+
+#[test]
+fn a_pin_stays_and_what_is_needed_is_not_removed() {
+    let agent = Agent::start();
+    agent.deploy("py-echo echo --resource payload=recipe:1.0");
+    let one = agent.processes();
+    agent.ok("pin echo payload --wait --timeout 60s");
+    let second = agent.beside("payload-2.0");
+    payload_folder(&second, "2.0");
+    let attached =
+        agent.ok(&format!("attach-resource echo payload={} --wait --timeout 60s", second.display()));
+    assert!(format!("{attached:?}").contains("stoker unpin echo payload"), "{attached:?}");
+    let resource = || agent.json("resources echo --details")[0].clone();
+    assert_eq!((&resource()["revision"], &resource()["pinned"]), (&1.into(), &true.into()));
+    assert_eq!(resource()["revisions"].as_array().unwrap().len(), 2);
+    assert_eq!(agent.processes(), one, "what is pinned is not moved");
+    assert!(agent.ok("resources echo").stdout.contains("1 (pinned)"));
+
+    let refused = agent.cli("remove-resource echo payload=1");
+    assert!(refused.code == 6 && refused.stderr.contains("units run or go to"), "{refused:?}");
+    agent.ok("unpin echo payload --wait --timeout 60s");
+    assert_eq!(agent.about("echo/0")["payload"], "2.0");
+    // Only earlier releases need it now: that is for the user to say.
+    let refused = agent.cli("remove-resource echo payload=1");
+    assert!(refused.code == 6 && refused.stderr.contains("--force"), "{refused:?}");
+    agent.ok("remove-resource echo payload=1 --force --wait --timeout 60s");
+    assert_eq!(resource()["revisions"].as_array().unwrap().len(), 1);
+    let back = agent.cli("rollback echo --to 1");
+    assert!(back.code == 6 && back.stderr.contains("payload revision 1 was removed"), "{back:?}");
+    assert_eq!(agent.cli("rollback echo").code, 5, "no earlier release is whole");
+    assert_eq!(agent.cli("pin echo payload=1").code, 5);
+    assert_eq!(agent.cli("unpin echo payload").code, 5);
+    assert_eq!(agent.cli("remove-resource echo payload").code, 2);
+
+    // Its number is not given to other bytes.
+    agent.ok("attach-resource echo payload=recipe:1.0 --wait --timeout 60s");
+    assert_eq!(resource()["revision"], 3);
+    assert_eq!(agent.about("echo/0")["payload"], "1.0");
+    agent.ok("pin echo payload=2 --wait --timeout 60s");
+    assert_eq!(agent.about("echo/0")["payload"], "2.0");
+    // A release remembers its pins: back is back.
+    agent.ok("rollback echo --wait --timeout 60s");
+    assert_eq!((&resource()["revision"], &resource()["pinned"]), (&3.into(), &false.into()));
+}
