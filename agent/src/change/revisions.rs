@@ -90,16 +90,19 @@ pub(super) fn remove(
     let range = (name.to_owned(), 0)..=(name.to_owned(), u64::MAX);
     let names = |release: &&Arc<Release>| release.resources.get(resource) == Some(&n);
     let users: Vec<u64> = snapshot.releases.range(range).map(|(_, r)| r).filter(names).map(|r| r.n).collect();
-    let words = |all: &[u64]| all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let words = |all: &[u64]| {
+        let numbers = all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        format!("{} {numbers}", if all.len() == 1 { "release" } else { "releases" })
+    };
     let title = format!("cannot remove revision {n} of {resource}");
     let held: Vec<u64> = users.iter().copied().filter(|release| live.contains(release)).collect();
     if !held.is_empty() {
-        let title = format!("{title}: release {} uses it, which units run or go to", words(&held));
+        let title = format!("{title}: needed by {}, which units run or go to", words(&held));
         let fix = format!("stoker attach-resource {name} {resource}=…, and wait until its units have moved");
         return Err(Problem::new(codes::CONFLICT, title).fix(fix));
     }
     if !users.is_empty() && !force {
-        let title = format!("{title}: release {} could no longer be gone back to", words(&users));
+        let title = format!("{title}: {} could no longer be gone back to", words(&users));
         let fix = format!("stoker remove-resource {name} {resource}={n} --force");
         return Err(Problem::new(codes::CONFLICT, title).fix(fix));
     }

@@ -147,7 +147,7 @@ const TABLE: &[(i32, &str, &str)] = &[
     (5, "pin echo payload=99", "it has"),
     (5, "unpin echo payload", "no such pin"),
     (5, "remove-resource echo payload=99", "it has"),
-    (6, "remove-resource echo payload=2", "units run or go to"),
+    (6, "remove-resource echo payload=2", "gone back to"),
     (5, "builds show b3:0000000000", "ST0005"),
     (5, "builds add /nonexistent", "/nonexistent"),
     (5, "inspect /nonexistent", "/nonexistent"),
