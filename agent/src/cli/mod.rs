@@ -42,6 +42,7 @@ mod remove_application;
 mod remove_relation;
 mod remove_resource;
 mod remove_unit;
+mod report;
 mod resources;
 mod restart;
 mod rollback;

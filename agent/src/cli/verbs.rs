@@ -26,6 +26,7 @@ Act            run, actions, show-task          actions of charms
                start, stop, restart             services
 Agent          agent, down, version             in the foreground, its end, which
                doctor, fsck                     what is wrong with the host, with the folder
+               report                           all of it as one page, without secrets
 Help           explain, man, completions        a code like ST0005; a page; for a shell
 
 Common options:
@@ -101,6 +102,7 @@ verbs! {
     Doctor in doctor,
     Down in down,
     Fsck in fsck,
+    Report in report,
     Version in version,
     Explain in explain,
     Completions in completions,

@@ -118,7 +118,8 @@ async fn run(core: Arc<Core>, id: UnitId, wake: Arc<Notify>) -> Result<(), Worke
         if *rest.borrow() {
             return Ok(());
         }
-        let wait = match worker.pass().await {
+        // What a pass needs is not held while the unit rests.
+        let wait = match Box::pin(worker.pass()).await {
             Pass::Again => continue,
             Pass::Gone => {
                 core.gone(&worker.id);

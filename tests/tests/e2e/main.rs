@@ -15,6 +15,7 @@ mod metrics;
 mod moves;
 mod preview;
 mod relations;
+mod report;
 mod resources;
 mod rollouts;
 mod secrets;
