@@ -1,4 +1,5 @@
 import java.io.ByteArrayOutputStream;
+import java.io.File;
 import java.io.InputStream;
 import java.io.OutputStream;
 import java.lang.management.ManagementFactory;
@@ -12,7 +13,8 @@ import java.nio.charset.StandardCharsets;
  * own, sweeps what an earlier run left there, writes a file, reads it back, lists and deletes it, without trash.
  *
  * Only reflection, so that one class file serves every Hadoop. The argument is the folder. The last line of stdout
- * is one JSON object. Exit 0: works. 75: cannot be told now (unreachable, safe mode, over quota, no DataNode yet).
+ * is one JSON object. Exit 0: works. 75: cannot be told now (unreachable, safe mode, over quota, no DataNode yet, may not
+ * write there).
  * 1: this client does not work here.
  */
 public final class StokerCanary {
@@ -23,6 +25,8 @@ public final class StokerCanary {
         "org.apache.hadoop.net.ConnectTimeoutException", "org.apache.hadoop.ipc.StandbyException",
         "org.apache.hadoop.ipc.RetriableException", "org.apache.hadoop.ipc.ObserverRetryOnActiveException",
         "SafeModeException", "QuotaExceededException", "NSQuotaExceededException", "DSQuotaExceededException",
+        // Who may write there is no matter of the client.
+        "AccessControlException",
     };
     private static final String[] PASSING_TEXT = {
         "Name node is in safe mode", "could only be written to 0 of the", "could only be replicated to 0 nodes",
@@ -86,9 +90,9 @@ public final class StokerCanary {
         Method delete = fsClass.getMethod("delete", pathClass, boolean.class);
         Method list = fsClass.getMethod("listStatus", pathClass);
         fsClass.getMethod("mkdirs", pathClass).invoke(fs, root);
-        sweep(fs, root, list, delete);
-
         String process = ManagementFactory.getRuntimeMXBean().getName().replaceAll("[^A-Za-z0-9]", "-");
+        sweep(fs, root, list, delete, process.substring(process.indexOf('-')));
+
         Object file = pathClass.getConstructor(pathClass, String.class).newInstance(root, "try-" + process);
         byte[] text = ("stoker canary " + process + "\n").getBytes(StandardCharsets.UTF_8);
         boolean done = false;
@@ -129,16 +133,21 @@ public final class StokerCanary {
         return String.valueOf(fsClass.getMethod("getUri").invoke(fs));
     }
 
-    /** Removes files of runs that were killed; a young one may belong to a run on another host. */
-    private static void sweep(Object fs, Object root, Method list, Method delete) throws Exception {
+    /** Removes files of runs that were killed: of this host's at once, a young one of another host may still run. */
+    private static void sweep(Object fs, Object root, Method list, Method delete, String host) throws Exception {
         Object found = list.invoke(fs, root);
         Class<?> status = found.getClass().getComponentType();
         Method path = status.getMethod("getPath");
         Method time = status.getMethod("getModificationTime");
+        Method name = path.getReturnType().getMethod("getName");
+        boolean tells = new File("/proc/self").exists();
         long limit = System.currentTimeMillis() - STALE_MILLIS;
         for (int i = 0; i < Array.getLength(found); i++) {
             Object entry = Array.get(found, i);
-            if ((Long) time.invoke(entry) < limit) {
+            String called = (String) name.invoke(path.invoke(entry));
+            boolean ours = tells && called.startsWith("try-") && called.endsWith(host);
+            boolean ended = ours && !new File("/proc/" + called.substring(4, called.length() - host.length())).exists();
+            if (ended || (Long) time.invoke(entry) < limit) {
                 delete.invoke(fs, path.invoke(entry), true);
             }
         }

@@ -193,14 +193,21 @@ fn lead(ground: &Ground<'_>, hdfs: &Hdfs<'_>, remembered: &Remembered<'_>) -> Al
     let proof = (worth && (canary == Canary::Passed || askable)).then_some(key);
     // What runs is not moved to a client that cannot be proven yet.
     let current = remembered.client.clone().map_or(Keep::Shipped, Keep::Swap);
-    let unproven = matches!(&decision.keep, Keep::Swap(_)) && proof.is_none() && decision.keep != current;
-    let hold = (unproven && running(seen)).then(|| {
-        format!(
-            "waiting for {} to be writable before the Hadoop client changes from {} to {}",
-            hdfs.relation.remote,
-            version(&current, spark),
-            version(&decision.keep, spark)
-        )
+    let other = decision.keep != current;
+    let unproven = matches!(&decision.keep, Keep::Swap(_)) && proof.is_none();
+    let hold = (unproven && (other || remembered.proven.is_some()) && running(seen)).then(|| {
+        let (hdfs, client) = (&hdfs.relation.remote, version(&decision.keep, spark));
+        if other {
+            let from = version(&current, spark);
+            format!(
+                "waiting for {hdfs} to be writable before the Hadoop client changes from {from} to {client}"
+            )
+        } else {
+            let spark = &spark.version;
+            format!(
+                "waiting for {hdfs} to be writable, to prove Spark {spark} with Hadoop client {client} on it"
+            )
+        }
     });
     let verdict = verdict(ground, hdfs, &decision, &linked, canary);
     Alignment {

@@ -70,3 +70,19 @@ fn a_canary_proves_for_the_hdfs_as_it_is() {
     assert_ne!(changed.verdicts[0].works["text"].by, "run");
     assert_eq!(settled(&mut seen).verdicts[0].works["text"].by, "run");
 }
+
+#[test]
+fn another_spark_waits_until_it_can_be_proven() {
+    let mut seen = related("3.4.1");
+    let before = settled(&mut seen);
+    seen["services"] = json!({"master": {"state": "ready"}});
+    seen["relations"][0]["app"]["ready"] = json!("false");
+    assert_eq!(planned(&seen).hold, None, "what was proven goes on while the HDFS restarts");
+    seen["resources"]["spark"]["build"] = json!(digest("spark 2"));
+    let held = planned(&seen);
+    assert!(held.hold.is_some_and(|why| why.contains("prove Spark 3.5.9")), "{:?}", held.status);
+    assert_eq!(held.state.app, before.state.app);
+    seen["relations"][0]["app"]["ready"] = json!("true");
+    let asks = planned(&seen);
+    assert_eq!((asks.hold, asks.tasks["canary"].when.as_deref()), (None, Some("before-move")));
+}
