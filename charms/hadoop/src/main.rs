@@ -27,6 +27,15 @@ fn main() -> ExitCode {
             ("report", programs::report::run),
             ("safemode", programs::tools::safemode),
             ("fsck", programs::tools::fsck),
+            ("layouts", programs::layouts::run),
+            ("upgrade-ask", programs::upgrade::ask::run),
+            ("upgrade-asked", programs::upgrade::ask::asked),
+            ("upgrade-prepare", programs::upgrade::prepare::run),
+            ("upgrade-release", programs::upgrade::prepare::release),
+            ("upgrade-convert", programs::upgrade::convert::run),
+            ("upgrade-verify", programs::upgrade::verify::run),
+            ("upgrade-finalize", programs::upgrade::finalize::run),
+            ("upgrade-restore", programs::upgrade::convert::restore),
         ],
     })
 }

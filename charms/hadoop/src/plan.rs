@@ -15,6 +15,7 @@ mod stuck;
 mod tasks;
 #[cfg(test)]
 mod tests;
+mod upgrade;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -27,6 +28,7 @@ use stoker_charm::status::{State, Status};
 
 use self::cluster::Cluster;
 use self::stuck::Stuck;
+use self::upgrade::{Build, Difference, Layouts, Upgrade};
 use crate::config::Options;
 use crate::java;
 
@@ -41,8 +43,19 @@ pub(crate) const MEMBERS: &str = "members";
 pub(crate) struct Scene<'a> {
     pub(crate) seen: &'a Observation,
     pub(crate) options: Options,
-    pub(crate) facts: &'a Facts,
+    /// Of the build that is planned for: the attached one, unless an upgrade or another layout says otherwise.
+    pub(crate) facts: Facts,
     pub(crate) build: Digest,
+    /// The attached build.
+    pub(crate) attached: Build,
+    /// How the attached build's layouts differ from the data's, where no upgrade deals with that.
+    pub(crate) difference: Option<Difference>,
+    /// It differs, and the build that fits is not known: all stays as it is.
+    pub(crate) stays: bool,
+    /// The upgrade under way.
+    pub(crate) upgrade: Option<Upgrade>,
+    /// The number of the last request for one that was taken up.
+    pub(crate) taken: u64,
     pub(crate) java: &'a Java,
     pub(crate) cluster: Cluster,
     /// This unit has blocks in a folder of its own, beside the disks that are named.
@@ -72,7 +85,17 @@ fn with(seen: &Observation) -> anyhow::Result<Plan> {
     if seen.leader {
         plan.app_status = Some(plan.status.clone());
     }
+    if several_wait(seen, &plan) {
+        plan.status.state = State::Active;
+    }
     Ok(plan)
+}
+
+/// Several units wait for an upgrade to be asked for: the application is blocked, its units are not. A rollout that
+/// found one blocked would go back, and there would be nothing to upgrade to.
+fn several_wait(seen: &Observation, plan: &Plan) -> bool {
+    let waits = plan.status.fix.ends_with("/leader upgrade") && plan.hold.is_none();
+    waits && seen.units.len() > 1 && seen.life == Life::Alive
 }
 
 /// A dying unit goes at once, but not with the NameNode while others need it.
@@ -106,12 +129,42 @@ impl<'a> Scene<'a> {
         if let Some(why) = attached::unusable(seen) {
             return Err(Stuck::blocked(why, format!("stoker attach-resource {} java=recipe:17", seen.app)));
         }
-        let range = java::range(facts);
-        let java = java::choose(&seen.host, range).ok_or_else(|| Stuck::java(facts, range, seen))?;
-        let cluster = Cluster::of(seen, facts)?;
+        let mut cluster = Cluster::of(seen)?;
+        let attached = Build::of(resource);
+        let had = cluster.layouts(seen);
+        let runs = runs(seen, &cluster).filter(|runs| had.against(&runs.facts).is_none());
+        let difference = had.against(facts);
+        let wanted = difference.filter(|differs| differs.up).and(runs.as_ref()).map(|runs| (runs, &attached));
+        let (upgrade, taken) = upgrade::step(seen, &cluster, wanted);
+        let difference = difference.filter(|_| upgrade.is_none());
+        let planned = match (&upgrade, difference) {
+            (Some(upgrade), _) => upgrade.serving().clone(),
+            (None, None) => attached.clone(),
+            (None, Some(_)) => runs.clone().unwrap_or_else(|| attached.clone()),
+        };
+        let stays = difference.is_some() && runs.is_none();
+        let range = java::range(&planned.facts);
+        let java = java::choose(&seen.host, range).ok_or_else(|| Stuck::java(&planned.facts, range, seen))?;
+        let layouts = upgrade.as_ref().and_then(Upgrade::layouts);
+        cluster.layout = layouts.map_or(cluster.layout, |layouts| layouts.namenode);
+        cluster.remember((!stays).then_some(planned.facts.version.as_str()));
         let own_volume = options.volumes.iter().any(|volume| volume.path.is_empty())
             || seen.state.unit.contains_key(OWN_VOLUME);
-        Ok(Self { seen, options, facts, build: resource.build.clone(), java, cluster, own_volume })
+        let Build { build, facts } = planned;
+        Ok(Self {
+            seen,
+            options,
+            facts,
+            build,
+            attached,
+            difference,
+            stays,
+            upgrade,
+            taken,
+            java,
+            cluster,
+            own_volume,
+        })
     }
 
     fn plan(&self) -> Plan {
@@ -125,13 +178,17 @@ impl<'a> Scene<'a> {
         plan.state.unit = self.remembered();
         plan.state.app.clone_from(&self.cluster.state);
         plan.status = self.status();
-        if let Some(stuck) = self.cluster.mismatch(self) {
+        if let Some(Upgrade { phase: upgrade::Phase::Finalize | upgrade::Phase::Final, from, to, .. }) =
+            &self.upgrade
+        {
+            plan.one_way = vec![format!("HDFS {} to {}, finalized", from.facts.version, to.facts.version)];
+        }
+        if self.stays {
             if let Some(running) = plan.state.app.get(cluster::VERSION) {
                 plan.version.clone_from(running);
             }
-            plan.status = stuck.status;
             plan.hold = Some(plan.status.message.clone());
-        } else if !self.cluster.here && plan.services.is_empty() {
+        } else if !self.cluster.here && plan.services.is_empty() && self.upgrade.is_none() {
             plan.hold = Some(plan.status.message.clone());
         }
         plan
@@ -141,6 +198,9 @@ impl<'a> Scene<'a> {
     fn frame(&self) -> Plan {
         let tree = |base: Digest| Tree { base, drop: Vec::new(), take: Vec::new() };
         let mut trees = BTreeMap::from([("hadoop".to_owned(), tree(self.build.clone()))]);
+        if let Some(to) = self.upgrade.as_ref().and_then(upgrade::tasks::tree) {
+            trees.insert("upgrade".to_owned(), tree(to.build.clone()));
+        }
         if let Ok(charm) = self.seen.charm.parse() {
             trees.insert("charm".to_owned(), tree(charm));
         }
@@ -160,7 +220,7 @@ impl<'a> Scene<'a> {
             mode: Some("0700".to_owned()),
             keep,
             path,
-            generation: false,
+            ..Dir::default()
         };
         let mut dirs = BTreeMap::from([("tmp".to_owned(), dir(false, None))]);
         for (name, path) in self.volumes() {
@@ -190,6 +250,30 @@ impl<'a> Scene<'a> {
         self.options.name_dirs.iter().map(|path| (disk_name("name", path), path.clone())).collect()
     }
 
+    /// The folders of the metadata by name, the one of the unit's own first.
+    fn name_dirs(&self) -> Vec<String> {
+        let further = self.further_name_dirs().into_iter().map(|(name, _)| name);
+        std::iter::once("name".to_owned()).chain(further).collect()
+    }
+
+    /// The build that is planned for, where it fits the data.
+    fn runs(&self) -> Option<Build> {
+        let known = self.cluster.formatted && !self.stays;
+        known.then(|| Build { build: self.build.clone(), facts: self.facts.clone() })
+    }
+
+    /// Another build than so far is planned for, and no upgrade.
+    fn moves(&self) -> bool {
+        let before = self.seen.state.unit.get(upgrade::RUNS).and_then(|text| Build::read(text));
+        self.upgrade.is_none() && !self.stays && before.is_some_and(|before| before.build != self.build)
+    }
+
+    /// The layouts of the data, as this plan leaves them.
+    fn layouts(&self) -> Layouts {
+        let known = self.cluster.layouts(self.seen);
+        self.upgrade.as_ref().and_then(Upgrade::layouts).unwrap_or(known)
+    }
+
     fn ports(&self) -> BTreeMap<String, Port> {
         let mine = |name: &str| self.cluster.here || name.starts_with("datanode");
         let wanted = self.options.ports.iter().filter(|(name, _)| mine(name));
@@ -206,18 +290,45 @@ impl<'a> Scene<'a> {
         if self.cluster.here && tasks::checkpoint_due(self.seen) {
             unit.insert(SECONDARY.to_owned(), "true".to_owned());
         }
-        // What the DataNode writes from its first start on.
-        let layout =
-            cluster::datanode_layout(self.seen).or_else(|| cluster::layout_of(self.facts, "layout-datanode"));
-        if let (Some(layout), true) = (layout, self.cluster.nameservice.is_some()) {
-            unit.entry(cluster::LAYOUT_DATANODE.to_owned()).or_insert_with(|| layout.to_string());
+        let mut keep = |key: &str, value: Option<String>| match value {
+            Some(value) => drop(unit.insert(key.to_owned(), value)),
+            None => drop(unit.remove(key)),
+        };
+        let text = |layout: i64| layout.to_string();
+        let layouts = self.layouts();
+        if self.cluster.nameservice.is_some() {
+            // What the DataNode writes from its first start on.
+            let datanode = layouts.datanode.or_else(|| cluster::layout_of(&self.facts, "layout-datanode"));
+            keep(cluster::LAYOUT_DATANODE, datanode.map(text));
+        }
+        if let Some(runs) = self.runs() {
+            keep(upgrade::RUNS, Some(runs.text()));
+        }
+        if self.cluster.here {
+            keep(cluster::LAYOUT, layouts.namenode.filter(|_| self.cluster.formatted).map(text));
+            keep(upgrade::TAKEN, (self.taken > 0).then(|| self.taken.to_string()));
+            keep(upgrade::UPGRADE, self.upgrade.as_ref().map(Upgrade::text));
         }
         unit
+    }
+
+    /// What there is when all is well.
+    fn serves(&self) -> String {
+        let nodes = self.seen.units.len().max(1);
+        let plural = if nodes == 1 { "" } else { "s" };
+        format!("namenode on {}, {nodes} datanode{plural}", self.cluster.namenode)
     }
 
     fn status(&self) -> Status {
         if let Some(problem) = &self.cluster.problem {
             return Status::new(State::Blocked, problem.says.clone()).fix(problem.fix.clone());
+        }
+        if let Some(upgrade) = &self.upgrade {
+            return upgrade.status(self.seen, &self.attached, &self.serves());
+        }
+        if let Some(difference) = &self.difference {
+            let runs = self.runs();
+            return difference.status(&self.seen.app, &self.attached, runs.as_ref());
         }
         if let Some(wrong) = publish::refused(self.seen).into_iter().next() {
             return wrong;
@@ -233,9 +344,7 @@ impl<'a> Scene<'a> {
                 Status::new(State::Waiting, format!("starting, namenode on {}", cluster.namenode))
             }
             (Some(name), .., true) => {
-                let nodes = self.seen.units.len().max(1);
-                let plural = if nodes == 1 { "" } else { "s" };
-                let mut message = format!("namenode on {}, {nodes} datanode{plural}", cluster.namenode);
+                let mut message = self.serves();
                 if *name != self.options.nameservice {
                     let _ = write!(message, ", nameservice stays {name}");
                 }
@@ -243,6 +352,12 @@ impl<'a> Scene<'a> {
             }
         }
     }
+}
+
+/// The build that the services were planned from so far: this unit's own memory, else what the NameNode's unit tells.
+fn runs(seen: &Observation, cluster: &Cluster) -> Option<Build> {
+    let own = seen.state.unit.get(upgrade::RUNS);
+    own.or_else(|| upgrade::told(seen, cluster, upgrade::RUNS)).and_then(|text| Build::read(text))
 }
 
 /// Remembered: blocks are in the unit's own folder, so it stays a volume when disks are named later.

@@ -4,10 +4,12 @@
 pub(crate) mod checkpoint;
 pub(crate) mod folders;
 mod format;
+pub(crate) mod layouts;
 pub(crate) mod report;
 pub(crate) mod storage;
 pub(crate) mod tools;
 pub(crate) mod up;
+pub(crate) mod upgrade;
 mod version_file;
 
 use std::io::Write;

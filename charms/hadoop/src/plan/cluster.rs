@@ -1,12 +1,13 @@
 //! What is known of the filesystem: where its NameNode is, who it is, whether it was formatted. Owns the memory that
-//! forbids a second format, and the comparison of layouts before anything is stopped.
+//! forbids a second format, and of which layout the data are.
 
 use std::collections::BTreeMap;
 
 use stoker_charm::observation::{Bag, Facts, Observation, ServiceState, Task, TaskState};
 use stoker_charm::serde_json::Value;
 
-use super::{MEMBERS, Scene, Stuck};
+use super::upgrade::{Layouts, tasks};
+use super::{MEMBERS, Stuck};
 
 /// `state.app`: the unit of the NameNode.
 pub(super) const NAMENODE: &str = "namenode";
@@ -14,7 +15,7 @@ pub(super) const NAMENODE: &str = "namenode";
 pub(super) const CLUSTER_ID: &str = "cluster-id";
 /// `state.app`: the name in `hdfs://NAME`.
 pub(super) const NAMESERVICE: &str = "nameservice";
-/// `state.app`: the layout of the NameNode's data.
+/// `state.app`, and `state.unit` of the NameNode's unit: the layout of the NameNode's data.
 pub(super) const LAYOUT: &str = "layout";
 /// `state.app`: the filesystem could be written to once.
 pub(super) const READY: &str = "ready";
@@ -51,6 +52,8 @@ pub(crate) struct Cluster {
     pub(crate) rpc: Option<String>,
     /// Address of its HTTP.
     pub(crate) http: Option<String>,
+    /// The layout of the NameNode's data.
+    pub(crate) layout: Option<i64>,
     /// What is wrong with the data.
     pub(crate) problem: Option<Problem>,
     /// The application's memory, brought up to date.
@@ -59,7 +62,7 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     /// What memory, tasks and the other units say.
-    pub(super) fn of(seen: &Observation, facts: &Facts) -> Result<Self, Stuck> {
+    pub(super) fn of(seen: &Observation) -> Result<Self, Stuck> {
         let state = &seen.state.app;
         let namenode = match state.get(NAMENODE) {
             Some(unit) => unit.clone(),
@@ -73,7 +76,7 @@ impl Cluster {
                 "deploy anew with --reuse-data (stoker kept list)".to_owned(),
             ));
         }
-        let told = told(seen, here.then_some(facts), &namenode);
+        let told = told(seen, here, &namenode);
         let known =
             |key: &str| state.get(key).or_else(|| told.get(key)).filter(|value| !value.is_empty()).cloned();
         let recorded = state.contains_key(CLUSTER_ID);
@@ -81,7 +84,13 @@ impl Cluster {
         let ready = state.contains_key(READY) || told.get(READY).is_some_and(|ready| ready == "true");
         let problem = ["identify", "format"].iter().find_map(|name| problem(seen.tasks.get(*name)?));
         let address = |port: &str| here.then(|| format!("${{address:default}}:${{port:{port}}}"));
-        let mut out = Self {
+        // What was found or made last, then what was remembered for all.
+        let found = found(seen, LAYOUT).filter(|_| here).or_else(|| {
+            let own = seen.state.unit.get(LAYOUT).filter(|_| here);
+            own.or_else(|| told.get(LAYOUT).filter(|_| !here))?.parse().ok()
+        });
+        let layout = found.or_else(|| known(LAYOUT)?.parse().ok());
+        Ok(Self {
             here,
             id: known(CLUSTER_ID),
             nameservice: known(NAMESERVICE),
@@ -90,22 +99,21 @@ impl Cluster {
             ready: ready && formatted,
             rpc: address("namenode").or_else(|| known("rpc")),
             http: address("namenode-http").or_else(|| known("http")),
+            layout,
             problem,
             state: state.clone(),
             namenode,
-        };
-        out.remember(known(LAYOUT).as_deref(), facts);
-        Ok(out)
+        })
     }
 
-    fn remember(&mut self, layout: Option<&str>, facts: &Facts) {
+    /// Brings the memory up to date; `runs` is the version that the data are used with, where one is.
+    pub(super) fn remember(&mut self, runs: Option<&str>) {
         let mut pairs = vec![(NAMENODE, Some(self.namenode.clone()))];
         if self.formatted {
-            pairs.extend([
-                (CLUSTER_ID, self.id.clone()),
-                (NAMESERVICE, self.nameservice.clone()),
-                (LAYOUT, layout.map(str::to_owned)),
-            ]);
+            pairs.extend([(CLUSTER_ID, self.id.clone()), (NAMESERVICE, self.nameservice.clone())]);
+            if let Some(layout) = self.layout {
+                self.state.insert(LAYOUT.to_owned(), layout.to_string());
+            }
         }
         if self.ready {
             pairs.push((READY, Some("true".to_owned())));
@@ -115,35 +123,14 @@ impl Cluster {
                 self.state.entry(key.to_owned()).or_insert(value);
             }
         }
-        let fits = layout
-            .is_none_or(|had| layout_of(facts, "layout-namenode").is_none_or(|has| has.to_string() == had));
-        if self.formatted && fits {
-            self.state.insert(VERSION.to_owned(), facts.version.clone());
+        if let Some(version) = runs.filter(|_| self.formatted) {
+            self.state.insert(VERSION.to_owned(), version.to_owned());
         }
     }
 
-    /// The build's layouts beside those of the data.
-    pub(super) fn mismatch(&self, scene: &Scene<'_>) -> Option<Stuck> {
-        let datanode = datanode_layout(scene.seen);
-        let namenode = self.state.get(LAYOUT).and_then(|text| text.parse::<i64>().ok());
-        let pairs = [("NameNode", namenode, "layout-namenode"), ("DataNode", datanode, "layout-datanode")];
-        pairs.into_iter().find_map(|(who, had, key)| {
-            let (had, has) = (had?, layout_of(scene.facts, key)?);
-            let old = self.state.get(VERSION).filter(|version| **version != scene.facts.version);
-            (had != has).then(|| {
-                let fix = match old {
-                    Some(old) => format!("stoker attach-resource {} hadoop=recipe:{old}", scene.seen.app),
-                    None => format!("attach a Hadoop whose {who} layout is {had}"),
-                };
-                Stuck::blocked(
-                    format!(
-                        "Hadoop {} has {who} layout {has}, the data have {had}: needs an explicit upgrade",
-                        scene.facts.version
-                    ),
-                    fix,
-                )
-            })
-        })
+    /// The layouts of the data as this unit knows them.
+    pub(super) fn layouts(&self, seen: &Observation) -> Layouts {
+        Layouts { namenode: self.layout, datanode: datanode_layout(seen) }
     }
 }
 
@@ -154,8 +141,15 @@ pub(super) fn layout_of(facts: &Facts, key: &str) -> Option<i64> {
 
 /// The layout of this unit's blocks, as found or remembered.
 pub(super) fn datanode_layout(seen: &Observation) -> Option<i64> {
-    let remembered = seen.state.unit.get(LAYOUT_DATANODE).and_then(|text| text.parse().ok());
-    remembered.or_else(|| result(seen, "identify")?.get(LAYOUT_DATANODE)?.as_i64())
+    let remembered = || seen.state.unit.get(LAYOUT_DATANODE).and_then(|text| text.parse().ok());
+    found(seen, LAYOUT_DATANODE)
+        .or_else(remembered)
+        .or_else(|| result(seen, "identify")?.get(LAYOUT_DATANODE)?.as_i64())
+}
+
+/// What the folders held against all memory, as the comparison before a move found.
+fn found(seen: &Observation, what: &str) -> Option<i64> {
+    seen.tasks.get(tasks::LAYOUT).filter(|task| task.state == TaskState::Bad)?.result.get(what)?.as_i64()
 }
 
 /// A task's result, once it is done.
@@ -173,8 +167,8 @@ fn problem(task: &Task) -> Option<Problem> {
 }
 
 /// What the NameNode's unit says: by its tasks where it is this one, else in its bag.
-fn told(seen: &Observation, here: Option<&Facts>, namenode: &str) -> Bag {
-    if here.is_none() {
+fn told(seen: &Observation, here: bool, namenode: &str) -> Bag {
+    if !here {
         let mut members = seen.relations.iter().filter(|relation| relation.endpoint == MEMBERS);
         return members.find_map(|relation| relation.units.get(namenode)).cloned().unwrap_or_default();
     }

@@ -5,10 +5,12 @@
 
 use std::collections::BTreeMap;
 
+use stoker_charm::observation::Java;
 use stoker_charm::plan::{Limits, Restart, Service, Stop};
 use stoker_charm::probe::{Op, Probe};
 use stoker_charm::serde_json::{Value, json};
 
+use super::upgrade::Phase;
 use super::{SECONDARY, Scene, USER, site, tasks};
 use crate::config::Jvm;
 
@@ -18,11 +20,23 @@ const SERVER: &str = "org.apache.hadoop.hdfs.server";
 
 /// Services of this unit.
 pub(super) fn all(scene: &Scene<'_>) -> BTreeMap<String, Service> {
+    let phase = scene.upgrade.as_ref().map(|upgrade| upgrade.phase);
+    if phase.is_some_and(|phase| !phase.serves()) {
+        return BTreeMap::new();
+    }
     let mut out = BTreeMap::from([("datanode".to_owned(), datanode(scene))]);
     if scene.cluster.here {
         out.insert("namenode".to_owned(), namenode(scene));
-        if scene.seen.state.unit.contains_key(SECONDARY) || tasks::checkpoint_due(scene.seen) {
+        // What it keeps of checkpoints is of one layout, and is not to be of the other.
+        let one_layout = phase.is_none_or(Phase::is_before);
+        let due = scene.seen.state.unit.contains_key(SECONDARY) || tasks::checkpoint_due(scene.seen);
+        if one_layout && due {
             out.insert("secondary".to_owned(), secondary(scene));
+        }
+    }
+    if phase.is_some_and(Phase::disturbs) {
+        for service in out.values_mut() {
+            service.busy.clear();
         }
     }
     out
@@ -62,16 +76,22 @@ fn datanode(scene: &Scene<'_>) -> Service {
     // Where a block is on one DataNode alone, a writer cannot go on with another.
     let alone = scene.options.replication < 2 && scene.cluster.http.is_some();
     let busy = alone.then(|| ("writing clients".to_owned(), writers(scene, "NumActiveClients")));
+    let back = scene.upgrade.as_ref().is_some_and(|upgrade| upgrade.phase == Phase::BackStart);
     let known =
         jmx("datanode-http", "Hadoop:service=DataNode,name=DataNodeInfo", "ClusterId", Op::Ne, json!(""));
-    Service {
+    let mut out = Service {
         dirs,
         ports: names(&["datanode", "datanode-http", "datanode-ipc"]),
         needs: names(&["task:namenode-up"]),
         ready: vec![known],
         busy: busy.into_iter().collect(),
         ..daemon(scene, "datanode", &format!("{SERVER}.datanode.DataNode"), &scene.options.datanode)
+    };
+    if back {
+        // Puts back the blocks that it kept beside; where it kept none it starts as ever.
+        out.command.push("-rollback".to_owned());
     }
+    out
 }
 
 fn secondary(scene: &Scene<'_>) -> Service {
@@ -159,15 +179,20 @@ pub(super) fn classpath(role: &str) -> String {
 
 /// HDFS's jars.
 pub(super) fn jars() -> String {
+    jars_of("hadoop")
+}
+
+/// HDFS's jars in a tree of the plan.
+pub(super) fn jars_of(tree: &str) -> String {
     ["common/*", "common/lib/*", "hdfs", "hdfs/*", "hdfs/lib/*"]
-        .map(|part| format!("${{tree:hadoop}}/share/hadoop/{part}"))
+        .map(|part| format!("${{tree:{tree}}}/share/hadoop/{part}"))
         .join(":")
 }
 
 /// JVM options that every Hadoop of ours gets.
-pub(super) fn common_options(scene: &Scene<'_>) -> Vec<String> {
+pub(super) fn common_options(java: &Java) -> Vec<String> {
     let mut out = Vec::new();
-    if scene.java.version >= 9 {
+    if java.version >= 9 {
         // Without it WebHDFS answers 500 on 16 and newer.
         out.push("--add-opens=java.base/java.lang=ALL-UNNAMED".to_owned());
     }
@@ -177,13 +202,13 @@ pub(super) fn common_options(scene: &Scene<'_>) -> Vec<String> {
 
 /// Options for what starts often or stays small.
 pub(super) fn quick_options(scene: &Scene<'_>) -> Vec<String> {
-    let mut out = common_options(scene);
+    let mut out = common_options(scene.java);
     out.extend(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"].map(str::to_owned));
     out
 }
 
 fn jvm_options(scene: &Scene<'_>, jvm: &Jvm) -> Vec<String> {
-    let mut out = if jvm.heap <= SMALL_HEAP { quick_options(scene) } else { common_options(scene) };
+    let mut out = if jvm.heap <= SMALL_HEAP { quick_options(scene) } else { common_options(scene.java) };
     out.push(format!("-Xmx{}m", jvm.heap >> 20));
     // An exhausted heap leaves a daemon half alive; a restart does not.
     out.extend([

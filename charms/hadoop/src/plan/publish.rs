@@ -8,6 +8,7 @@ use stoker_charm::serde_json::{self, Value, json};
 use stoker_charm::status::{State, Status};
 
 use super::cluster::{CLUSTER_ID, LAYOUT, NAMESERVICE, READY, result};
+use super::upgrade::{self, Upgrade};
 use super::{HDFS, MEMBERS, Scene, site, tasks};
 
 /// Our data of every relation.
@@ -26,12 +27,14 @@ pub(super) fn all(scene: &Scene<'_>) -> BTreeMap<String, Published> {
 fn client(scene: &Scene<'_>, relation: &Relation) -> Bag {
     let cluster = &scene.cluster;
     // A build whose layout does not fit the data is not what runs.
-    let running = if cluster.mismatch(scene).is_some() { relation.ours.app.clone() } else { Bag::new() };
-    let mut out = Bag::from([
-        ("version".to_owned(), scene.facts.version.clone()),
-        ("build".to_owned(), scene.build.to_string()),
-    ]);
-    if let Some(companions) = scene.facts.details.get("companion-jars") {
+    let running = if scene.stays { relation.ours.app.clone() } else { Bag::new() };
+    let (facts, build) = match &scene.upgrade {
+        Some(upgrade) => (&upgrade.published().facts, &upgrade.published().build),
+        None => (&scene.facts, &scene.build),
+    };
+    let mut out =
+        Bag::from([("version".to_owned(), facts.version.clone()), ("build".to_owned(), build.to_string())]);
+    if let Some(companions) = facts.details.get("companion-jars") {
         out.insert("companions".to_owned(), companions.to_string());
     }
     for key in ["version", "build", "companions"] {
@@ -58,18 +61,27 @@ fn client(scene: &Scene<'_>, relation: &Relation) -> Bag {
 
 /// The digest of the folders that were made for a relation.
 fn made(scene: &Scene<'_>, relation: u64) -> Option<String> {
-    if scene.cluster.here {
-        return result(scene.seen, &tasks::folders_task(relation))?["made"].as_str().map(str::to_owned);
+    let here = scene.cluster.here;
+    if let Some(found) = result(scene.seen, &tasks::folders_task(relation)).filter(|_| here) {
+        return found["made"].as_str().map(str::to_owned);
     }
+    // While the task is away or runs anew, what was said before holds: it names the folders that were made.
     let mut bags = scene.seen.relations.iter().filter(|relation| relation.endpoint == MEMBERS);
-    let bag = bags.find_map(|members| members.units.get(&scene.cluster.namenode))?;
+    let bag = bags.find_map(|members| {
+        if here { Some(&members.ours.unit) } else { members.units.get(&scene.cluster.namenode) }
+    })?;
     let all: Value = serde_json::from_str(bag.get("made")?).ok()?;
     all[relation.to_string()].as_str().map(str::to_owned)
 }
 
 fn member(scene: &Scene<'_>) -> Bag {
     let cluster = &scene.cluster;
-    let mut out = Bag::from([("datanode".to_owned(), "${address:default}:${port:datanode}".to_owned())]);
+    let mut out = Bag::from([
+        ("datanode".to_owned(), "${address:default}:${port:datanode}".to_owned()),
+        ("datanode-ipc".to_owned(), "${address:default}:${port:datanode-ipc}".to_owned()),
+    ]);
+    let stopped = scene.upgrade.as_ref().and_then(|upgrade| upgrade.stopped(scene.seen));
+    out.extend(stopped.map(|nr| (upgrade::STOPPED.to_owned(), nr)));
     if !cluster.here {
         return out;
     }
@@ -78,7 +90,9 @@ fn member(scene: &Scene<'_>) -> Bag {
         ("http", cluster.http.clone()),
         (CLUSTER_ID, cluster.id.clone()),
         (NAMESERVICE, cluster.nameservice.clone()),
-        (LAYOUT, cluster.state.get(LAYOUT).cloned()),
+        (LAYOUT, scene.layouts().namenode.map(|layout| layout.to_string())),
+        (upgrade::UPGRADE, scene.upgrade.as_ref().map(Upgrade::text)),
+        (upgrade::RUNS, scene.runs().map(|runs| runs.text())),
         ("formatted", cluster.formatted.then(|| "true".to_owned())),
         (READY, cluster.ready.then(|| "true".to_owned())),
     ];

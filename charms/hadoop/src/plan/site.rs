@@ -11,6 +11,7 @@ use stoker_charm::plan::File;
 use stoker_charm::site;
 
 use super::{Scene, USER, log};
+use crate::java;
 
 /// Properties by name.
 pub(super) type Pairs = BTreeMap<String, String>;
@@ -184,7 +185,9 @@ fn secondary(scene: &Scene<'_>) -> Pairs {
 }
 
 fn period(scene: &Scene<'_>) -> String {
-    format!("{}s", scene.options.checkpoint_seconds)
+    let seconds = scene.options.checkpoint_seconds;
+    // Hadoop 2 takes no unit there.
+    if java::line(&scene.facts.version) < (3, 0) { seconds.to_string() } else { format!("{seconds}s") }
 }
 
 /// The client configuration that related applications get: the charm's own, and what the user set that is not about

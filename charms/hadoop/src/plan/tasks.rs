@@ -11,7 +11,7 @@ use stoker_charm::serde_json::{Value, json};
 use stoker_charm::webhdfs::Folder;
 
 use super::cluster::result;
-use super::{HDFS, SECONDARY, Scene, USER, daemons, site};
+use super::{HDFS, SECONDARY, Scene, USER, daemons, site, upgrade};
 
 /// How often it is asked whether checkpoints may begin.
 const ASK_EVERY: &str = "60s";
@@ -34,6 +34,14 @@ pub(super) fn all(scene: &Scene<'_>) -> BTreeMap<String, Task> {
                 }
             }
         }
+        if scene.moves() {
+            out.insert(upgrade::tasks::LAYOUT.to_owned(), upgrade::tasks::layout(scene));
+        }
+        out.extend(upgrade::tasks::all(scene));
+    }
+    if scene.upgrade.as_ref().is_some_and(|upgrade| !upgrade.phase.serves()) {
+        // What needs a daemon waits with it.
+        out.retain(|_, task| task.needs.iter().all(|need| need.starts_with("task:")));
     }
     out
 }

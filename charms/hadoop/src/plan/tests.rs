@@ -21,7 +21,7 @@ fn facts(version: &str, namenode: i64) -> Value {
            "provides": {"hdfs": version, "hadoop-client": version, "layout-namenode": namenode, "layout-datanode": -57}})
 }
 
-fn resource(version: &str, namenode: i64) -> Resource {
+pub(super) fn resource(version: &str, namenode: i64) -> Resource {
     Resource {
         revision: 1,
         build: Digest::of(version.as_bytes()),
@@ -40,7 +40,7 @@ fn relation(id: u64, endpoint: &str, remote: &str) -> Relation {
 }
 
 /// A unit as first seen.
-fn unit(name: &str, units: &[&str], leader: bool) -> Observation {
+pub(super) fn unit(name: &str, units: &[&str], leader: bool) -> Observation {
     let mut seen = Observation {
         format: 1,
         app: "hadoop".into(),
@@ -61,7 +61,7 @@ fn unit(name: &str, units: &[&str], leader: bool) -> Observation {
     seen
 }
 
-fn planned(seen: &Observation) -> Plan {
+pub(super) fn planned(seen: &Observation) -> Plan {
     let answer = plan(seen).unwrap();
     // The agent's own check.
     stoker_model::plan::parse(&serde_json::to_vec(&answer).unwrap(), seen).unwrap();
@@ -88,7 +88,7 @@ fn commit(seen: &mut Observation, plan: &Plan) {
     }
 }
 
-fn done(result: Value) -> Task {
+pub(super) fn done(result: Value) -> Task {
     Task { state: TaskState::Done, exit: Some(0), result, ..Task::default() }
 }
 
@@ -163,7 +163,7 @@ fn step(seen: &mut Observation, plan: &Plan, choice: usize) {
 }
 
 /// Runs the world until nothing happens any more; services that ran must never change.
-fn settle(seen: &mut Observation, choices: &[usize]) -> Plan {
+pub(super) fn settle(seen: &mut Observation, choices: &[usize]) -> Plan {
     let mut specs = BTreeMap::new();
     let mut last = planned(seen);
     for turn in 0..200 {
@@ -183,7 +183,7 @@ fn settle(seen: &mut Observation, choices: &[usize]) -> Plan {
     panic!("does not settle");
 }
 
-fn bag<'a>(plan: &'a Plan, relation: &str, key: &str) -> Option<&'a str> {
+pub(super) fn bag<'a>(plan: &'a Plan, relation: &str, key: &str) -> Option<&'a str> {
     plan.relations.get(relation)?.app.get(key).map(String::as_str)
 }
 
@@ -258,26 +258,42 @@ fn once_formatted_never_again() {
 }
 
 #[test]
-fn another_layout_is_held_and_blocked() {
+fn another_layout_changes_nothing_and_blocks() {
     let mut seen = unit("hadoop/0", &["hadoop/0"], true);
     let end = settle(&mut seen, &[0]);
     seen.resources.insert("hadoop".into(), resource("3.3.6", -66));
-    let held = planned(&seen);
-    assert_eq!(held.status.state, State::Blocked);
+    let kept = planned(&seen);
+    assert_eq!(kept.status.state, State::Blocked);
     assert!(
-        held.status.message.contains("NameNode layout -66, the data have -67"),
+        kept.status.message.contains("NameNode layout -66, the data have -67"),
         "{}",
-        held.status.message
+        kept.status.message
     );
-    assert!(held.status.fix.contains("recipe:3.4.1"), "{}", held.status.fix);
-    assert!(held.hold.is_some() && held.version == "3.4.1");
+    assert!(kept.status.fix.contains("recipe:3.4.1"), "{}", kept.status.fix);
+    assert!(kept.hold.is_none() && kept.version == "3.4.1");
+    assert_eq!((&kept.services, &kept.files, &kept.trees), (&end.services, &end.files, &end.trees));
     // What runs is what is told.
-    assert_eq!(bag(&held, "4", "version"), Some("3.4.1"));
-    assert_eq!(bag(&held, "4", "build"), bag(&end, "4", "build"));
-    commit(&mut seen, &held);
+    assert_eq!(bag(&kept, "4", "version"), Some("3.4.1"));
+    assert_eq!(bag(&kept, "4", "build"), bag(&end, "4", "build"));
+    commit(&mut seen, &kept);
     seen.resources.insert("hadoop".into(), resource("3.4.2", -67));
     let moved = planned(&seen);
     assert!(moved.hold.is_none() && bag(&moved, "4", "version") == Some("3.4.2"));
+    // What the folders hold is compared before anything stops.
+    let check = &moved.tasks["layout"];
+    assert_eq!(check.when.as_deref(), Some("before-move"));
+    assert!(check.command.join(" ").contains("--namenode -67 --datanode -57"), "{:?}", check.command);
+    // They hold something else than is remembered: what runs goes on, and that is remembered now.
+    let reason = json!({"reason": "other", "layout": -68, "layout-datanode": -57});
+    commit(&mut seen, &moved);
+    seen.state = kept.state.clone();
+    seen.tasks.insert(
+        "layout".into(),
+        Task { state: TaskState::Bad, exit: Some(1), result: reason, ..Task::default() },
+    );
+    let found = planned(&seen);
+    assert!(found.status.message.contains("the data have -68"), "{}", found.status.message);
+    assert_eq!(found.state.app["layout"], "-68");
 }
 
 #[test]

@@ -79,22 +79,21 @@ impl Format<'_> {
             return Ok(());
         }
         let said = String::from_utf8_lossy(&output.stderr);
-        // The cause is the last line that is no part of a stack trace and not the farewell.
-        let cause = said
-            .lines()
-            .rev()
-            .map(str::trim)
-            .find(|line| {
-                !line.is_empty()
-                    && !line.starts_with("at ")
-                    && !line.starts_with("...")
-                    && !line.starts_with(['*', '/'])
-                    && !line.contains("SHUTDOWN_MSG")
-                    && !line.contains("Exiting with status")
-            })
-            .unwrap_or("nothing was said");
-        bail!("the NameNode's format ended with {}: {cause}", output.status)
+        bail!("the NameNode's format ended with {}: {}", output.status, cause(&said))
     }
+}
+
+/// Why a JVM of Hadoop ended: the last line that is no part of a stack trace and not the farewell.
+pub(super) fn cause(said: &str) -> &str {
+    let tells = |line: &&str| {
+        !line.is_empty()
+            && !line.starts_with("at ")
+            && !line.starts_with("...")
+            && !line.starts_with(['*', '/'])
+            && !line.contains("SHUTDOWN_MSG")
+            && !line.contains("Exiting with status")
+    };
+    said.lines().rev().map(str::trim).find(tells).unwrap_or("nothing was said")
 }
 
 /// Removes what unfinished attempts left. What a JVM of such an attempt still writes stays until the next time.
@@ -115,7 +114,8 @@ fn free_name(folder: &Path, stem: &str) -> anyhow::Result<PathBuf> {
         .with_context(|| format!("`{}` holds too many folders `{stem}.N`", folder.display()))
 }
 
-fn sync_tree(folder: &Path) -> io::Result<()> {
+/// Makes a folder durable with all that is in it.
+pub(super) fn sync_tree(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         if path.is_dir() { sync_tree(&path)? } else { sync(&path)? }

@@ -47,7 +47,13 @@ pub(crate) fn fsck(args: &[String]) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn tool(args: &Args, class: &str, words: &[&str], each: &mut dyn FnMut(&str)) -> anyhow::Result<()> {
+/// Runs one of Hadoop's tools; each line that it prints is shown, and given to `each`.
+pub(super) fn tool(
+    args: &Args,
+    class: &str,
+    words: &[&str],
+    each: &mut dyn FnMut(&str),
+) -> anyhow::Result<()> {
     let java = args.need("java")?;
     let mut child = Command::new(java)
         .args(args.all("option"))
