@@ -551,7 +551,7 @@ pub(crate) struct UnitDoc {
     pub status: Value,
     /// Release that is applied, and the one it is to be at.
     pub release: BTreeMap<String, u64>,
-    /// Services by name: state, reason, pid, restarts, unenforced limits.
+    /// Services by name: state, reason, pid, restarts, processes killed for want of memory, unenforced limits.
     pub services: BTreeMap<String, Value>,
     /// Earlier generations that still run, oldest first: number, key, release, services with what they are busy with.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

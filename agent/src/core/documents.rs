@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use stoker_host::services::killed_for_memory;
 use stoker_model::ids::UnitId;
 use stoker_model::observe::task_result;
 use stoker_model::record::{Action, ActionState, Release, Unit};
@@ -203,6 +204,7 @@ impl Core {
                     "pid": observed.as_ref().and_then(|o| o.pid),
                     "restarts": observed.as_ref().map(|o| o.restarts),
                     "started": observed.as_ref().and_then(|o| o.started_ms).map(rfc3339),
+                    "killed-for-memory": observed.as_ref().and_then(|o| o.memory_events.as_deref()).map(killed_for_memory),
                     "unenforced": observed.map(|o| o.unenforced).unwrap_or_default(),
                 }),
             );

@@ -210,9 +210,10 @@ impl Worker {
         if let Some(trouble) = &self.trouble {
             status = if trouble.status.state >= status.state { trouble.status.clone() } else { status };
         }
-        if let Some(words) = self.drains_in_words().filter(|_| status.state == State::Active) {
-            let joint = if status.message.is_empty() { "" } else { "; " };
-            status.message = format!("{}{joint}{words}", status.message);
+        let further = [self.drains_in_words(), self.services.killed_in_words()].into_iter().flatten();
+        if status.state == State::Active {
+            let said = std::iter::once(status.message.clone()).filter(|said| !said.is_empty());
+            status.message = said.chain(further).collect::<Vec<_>>().join("; ");
         }
         status.fix = status.fix.replace("UNIT", &self.id.to_string());
         let before = snapshot.reports.get(&self.id);

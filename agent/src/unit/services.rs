@@ -2,11 +2,12 @@
 //! running service; they ask fast until it is ready and seldom from then on.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use stoker_host::services::probe::{ProbeContext, ask};
-use stoker_host::services::{Observed, Phase};
+use stoker_host::services::{Observed, Phase, killed_for_memory};
 use stoker_model::ids::UnitId;
 use stoker_model::local::Local;
 use stoker_model::observation::{Service, ServiceState};
@@ -24,6 +25,8 @@ const FIRST_ASK: Duration = Duration::from_millis(50);
 const SLOW_ASK: Duration = Duration::from_millis(500);
 /// How long one question may take.
 const ANSWER: Duration = Duration::from_secs(5);
+/// How long the status says that something of a service was killed for want of memory.
+const REMEMBERED: Duration = Duration::from_hours(1);
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Asked {
@@ -32,6 +35,8 @@ struct Asked {
     ready: bool,
     was_ready: bool,
     reason: String,
+    /// Processes of it that were killed for want of memory while it was looked at, and when that was last seen.
+    killed: Option<(u64, Instant)>,
 }
 
 struct Prober {
@@ -118,6 +123,7 @@ impl Services {
             ready: probes.clone(),
             live,
             log_from: observed.log_from,
+            memory_events: observed.memory_events.clone(),
             asked: Arc::clone(&asked),
             first: Arc::clone(&first),
             wake: Arc::clone(&self.wake),
@@ -166,6 +172,16 @@ impl Services {
             Phase::Failed | Phase::Exited => (ServiceState::Failed, ended()),
         };
         Service { state, reason, busy }
+    }
+
+    /// Which services lost processes since memory ran short, in words; the services themselves go on.
+    pub(super) fn killed_in_words(&self) -> Option<String> {
+        let one = |(name, prober): (&String, &Prober)| match read(&prober.asked).killed?.0 {
+            1 => Some(format!("{name}: memory ran short, 1 process was killed")),
+            n => Some(format!("{name}: memory ran short, {n} processes were killed")),
+        };
+        let all: Vec<String> = self.probers.iter().filter_map(one).collect();
+        (!all.is_empty()).then(|| all.join("; "))
     }
 
     /// Services of what is applied that are on their way.
@@ -238,6 +254,7 @@ struct Run {
     ready: Vec<Probe>,
     live: Vec<Probe>,
     log_from: u64,
+    memory_events: Option<PathBuf>,
     asked: Arc<Mutex<Asked>>,
     first: Arc<Notify>,
     wake: Arc<Notify>,
@@ -248,6 +265,8 @@ impl Run {
     async fn run(self) {
         let mut wait = FIRST_ASK;
         let mut misses = 0;
+        // What was killed before is an earlier agent's to tell.
+        let mut killed = self.killed();
         loop {
             let was = read(&self.asked);
             let probes = if was.ready && !self.live.is_empty() { &self.live } else { &self.ready };
@@ -255,11 +274,16 @@ impl Run {
             misses = if failed.is_some() { misses + 1 } else { 0 };
             // A single slow answer of a service that was ready is no outage.
             let ready = failed.is_none() || (was.ready && misses < 3);
+            let count = self.killed();
             let now = Asked {
                 answered: true,
                 ready,
                 was_ready: was.was_ready || ready,
                 reason: if ready { String::new() } else { failed.unwrap_or_default() },
+                killed: match count.saturating_sub(std::mem::replace(&mut killed, count)) {
+                    0 => was.killed.filter(|(_, at)| at.elapsed() < REMEMBERED),
+                    more => Some((was.killed.map_or(0, |(known, _)| known) + more, Instant::now())),
+                },
             };
             if now != was {
                 *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = now.clone();
@@ -269,7 +293,7 @@ impl Run {
                 self.wake.notify_one();
             }
             wait = match (now.ready, misses) {
-                (true, 0) if probes.is_empty() => return,
+                (true, 0) if probes.is_empty() && self.memory_events.is_none() => return,
                 (true, 0) => self.core.settings().probe_interval,
                 (true, _) => Duration::from_secs(1),
                 (false, _) => (wait + wait / 4).min(SLOW_ASK),
@@ -279,6 +303,10 @@ impl Run {
                 wait = FIRST_ASK;
             }
         }
+    }
+
+    fn killed(&self) -> u64 {
+        self.memory_events.as_deref().map_or(0, killed_for_memory)
     }
 
     /// The first probe that does not pass, in words.

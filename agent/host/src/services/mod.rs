@@ -24,6 +24,7 @@ pub use record::{Exit, Phase};
 pub use shims::ShimSupervisor;
 pub use spec::{Limits, OneShot, Restart, RestartOn, ServiceSpec, Stop};
 pub use systemd::SystemdSupervisor;
+pub use systemd::held::killed_for_memory;
 
 /// What a supervisor says about one service.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +45,9 @@ pub struct Observed {
     pub exit: Option<Exit>,
     /// Limits that were asked for and do not hold here: `memory`, `cores`, `nofile`, `deny-write`.
     pub unenforced: Vec<String>,
+    /// The file in which the kernel counts which of its processes it killed for want of memory, where it does: for
+    /// [`killed_for_memory`].
+    pub memory_events: Option<PathBuf>,
     /// Where in its log its newest run begins: in bytes of the current file, or in microseconds since 1970.
     pub log_from: u64,
     /// Why it cannot run, where that is known: a program that is not there, a user that cannot be had.
@@ -66,6 +70,7 @@ impl Observed {
             restarts: 0,
             exit: None,
             unenforced: Vec::new(),
+            memory_events: None,
             log_from: 0,
             reason: None,
             lost: false,

@@ -9,9 +9,19 @@ use super::defaults::{self, over};
 use super::{Scene, USER};
 use crate::config::Pairs;
 
-/// Folders of files: `daemon` (master, worker), `history`, `driver`, `hadoop`.
+/// How much rather than others executors are killed: as if they took half of all memory more than they do.
+const EXPENDABLE: u32 = 500;
+
+/// Folders of files: `daemon` (master, worker), `history`, `driver`, `hadoop`, `executor` (the Java of executors).
 pub(super) fn files(scene: &Scene<'_>) -> BTreeMap<String, File> {
     let mut files = BTreeMap::new();
+    let java = File {
+        text: executor_java(&scene.java.home),
+        mode: Some("0750".to_owned()),
+        user: Some(USER.to_owned()),
+        live: false,
+    };
+    files.insert("executor/bin/java".to_owned(), java);
     let mut add = |name: String, text: String| {
         let mode = if text.contains("${secret:") { "0600" } else { "0640" };
         files.insert(
@@ -32,6 +42,20 @@ pub(super) fn files(scene: &Scene<'_>) -> BTreeMap<String, File> {
     add("hadoop/core-site.xml".to_owned(), site::xml(&core_site(scene)));
     add("hadoop/hdfs-site.xml".to_owned(), site::xml(&hdfs_site(scene)));
     files
+}
+
+/// What a worker takes for Java where it starts an executor. Executors, and the Pythons below them, are what the kernel
+/// is to kill where memory runs short: not their worker, which is in the same group, nor what else the host runs.
+fn executor_java(home: &str) -> String {
+    format!(
+        "#!/bin/sh\n{{ echo {EXPENDABLE} >/proc/self/oom_score_adj; }} 2>/dev/null\nexport JAVA_HOME={}\nexec \"$JAVA_HOME/bin/java\" \"$@\"\n",
+        quoted(home)
+    )
+}
+
+/// A word of a shell.
+fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', "'\\''"))
 }
 
 /// Hadoop's client configuration, as the HDFS tells it.

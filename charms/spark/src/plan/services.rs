@@ -89,7 +89,9 @@ fn worker(scene: &Scene<'_>, at: usize) -> Service {
     service.env.insert("SPARK_WORKER_DIR".to_owned(), work);
     service.env.insert("SPARK_LOCAL_DIRS".to_owned(), local);
     service.env.insert("HADOOP_CONF_DIR".to_owned(), "${file:hadoop}".to_owned());
-    service.files.push("hadoop".to_owned());
+    // Executors are started with the Java below this; the worker itself runs what its command says.
+    service.env.insert("JAVA_HOME".to_owned(), "${file:executor}".to_owned());
+    service.files.extend(names(&["hadoop", "executor"]));
     service.dirs = vec!["home".to_owned(), nth("work", at), nth("local", at)];
     service.ports = vec![nth("worker", at), nth("worker-ui", at)];
     // Executors run the Python of the notebook that they work for; a new notebook is no reason to stop them.

@@ -619,9 +619,15 @@ fn an_attached_java_runs_everything() {
     let plan = planned(&seen);
     for (name, service) in &plan.services {
         assert_eq!(service.command[0], "${tree:java}/bin/java", "{name}");
-        assert_eq!(service.env["JAVA_HOME"], "${tree:java}", "{name}");
+        let home = if name == "worker" { "${file:executor}" } else { "${tree:java}" };
+        assert_eq!(service.env["JAVA_HOME"], home, "{name}");
         assert!(service.trees.iter().any(|tree| tree == "java"), "{name}");
     }
+    let wrapper = &plan.files["executor/bin/java"];
+    assert!(
+        wrapper.text.contains("JAVA_HOME='${tree:java}'\n") && wrapper.mode.as_deref() == Some("0750"),
+        "{wrapper:?}"
+    );
     assert!(plan.action.unwrap().trees.iter().any(|tree| tree == "java"));
     assert_eq!(plan.trees["java"].base.to_string(), digest("java"));
     let told = &plan.relations["7"].app;

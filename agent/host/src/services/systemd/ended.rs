@@ -9,6 +9,7 @@ use std::path::Path;
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
+use super::held;
 use crate::services::boot_id;
 use crate::services::record::Exit;
 use crate::services::spec::ServiceSpec;
@@ -102,18 +103,13 @@ pub fn invocation_of(service: &str) -> String {
 /// where nobody counts.
 pub fn oom_kills_of_own_group() -> Option<u64> {
     let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
-    let counted = |file: &Path| {
-        let text = std::fs::read_to_string(file).ok()?;
-        text.lines().find_map(|line| line.strip_prefix("oom_kill "))?.trim().parse().ok()
-    };
     groups.lines().find_map(|line| {
         let mut fields = line.splitn(3, ':');
-        let (_, controllers, path) = (fields.next()?, fields.next()?, fields.next()?.trim_start_matches('/'));
-        match controllers {
-            "" => counted(&Path::new("/sys/fs/cgroup").join(path).join("memory.events")),
-            "memory" => counted(&Path::new("/sys/fs/cgroup/memory").join(path).join("memory.oom_control")),
-            _ => None,
-        }
+        let (_, controllers, path) = (fields.next()?, fields.next()?, fields.next()?);
+        matches!(controllers, "" | "memory")
+            .then(|| held::memory_events(path))
+            .flatten()
+            .map(|events| held::killed_for_memory(&events))
     })
 }
 

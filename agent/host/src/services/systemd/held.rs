@@ -1,7 +1,7 @@
 //! Whether what a unit asks for holds on this host: systemd accepts limits and sandboxes that it cannot enforce, and
 //! says nothing. Reads `/proc` and the control groups only.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::services::Limits;
 
@@ -21,6 +21,21 @@ pub(super) fn unenforced(limits: Limits, pid: u32, group: &str) -> Vec<String> {
         found.push("deny-write".to_owned());
     }
     found
+}
+
+/// Where the kernel counts what it killed of the control group at `group` for want of memory, in either kind of hierarchy.
+pub(super) fn memory_events(group: &str) -> Option<PathBuf> {
+    let (root, group) = (Path::new("/sys/fs/cgroup"), group.trim_start_matches('/'));
+    let files =
+        [root.join(group).join("memory.events"), root.join("memory").join(group).join("memory.oom_control")];
+    files.into_iter().find(|file| !group.is_empty() && file.exists())
+}
+
+/// How many processes of a service the kernel killed for want of memory since the service was started, as its
+/// [`memory_events`](crate::services::Observed::memory_events) say.
+pub fn killed_for_memory(events: &Path) -> u64 {
+    let text = std::fs::read_to_string(events).unwrap_or_default();
+    text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok()).unwrap_or_default()
 }
 
 /// Whether the controller's file is there for the group, in either kind of hierarchy.
@@ -67,6 +82,19 @@ mod tests {
         assert_eq!(most_open_files(&line("unlimited")), Some(u64::MAX));
         assert_eq!(most_open_files("nothing"), None);
         assert!(open_files(std::process::id()).is_some());
+    }
+
+    #[test]
+    fn what_was_killed_is_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("memory.events");
+        assert_eq!(killed_for_memory(&file), 0);
+        std::fs::write(&file, "low 0\noom 5\noom_kill 2\noom_group_kill 0\n").unwrap();
+        assert_eq!(killed_for_memory(&file), 2);
+        std::fs::write(&file, "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n").unwrap();
+        assert_eq!(killed_for_memory(&file), 3);
+        assert_eq!(memory_events("/no-such-group"), None);
+        assert_eq!(memory_events(""), None, "that of all groups is nobody's");
     }
 
     #[test]

@@ -6,7 +6,7 @@
 mod bus;
 pub mod ended;
 mod files;
-mod held;
+pub(super) mod held;
 mod moves;
 mod quote;
 mod state;

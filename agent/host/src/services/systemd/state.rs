@@ -48,6 +48,7 @@ pub(super) fn observed(name: &str, seen: &Seen, known: Known) -> Observed {
         restarts: seen.restarts,
         exit,
         unenforced,
+        memory_events: if seen.pid > 0 { held::memory_events(&seen.group) } else { None },
         log_from: seen.started_us,
         reason,
         mark: known.mark.unwrap_or_default(),
