@@ -219,8 +219,7 @@ impl Upgrade {
 
     /// Whether a task of this request is done, and not one of an earlier.
     fn is_done(&self, seen: &Observation, task: &str) -> bool {
-        let key = tasks::key(seen, task, self.nr);
-        seen.tasks.get(task).is_some_and(|seen| seen.state == TaskState::Done && seen.key == key)
+        result(seen, task).is_some_and(|result| result["nr"] == self.nr)
     }
 
     /// No daemon of the application runs. (What is seen are the services of what was applied.)

@@ -135,7 +135,8 @@ impl World {
             }
             _ => {}
         }
-        self.answer(name, done(json!({})));
+        let nr = self.upgrade().map(|upgrade| upgrade.nr);
+        self.answer(name, done(json!({"nr": nr})));
     }
 
     /// Everything that can go well does, until nothing happens any more.

@@ -23,7 +23,7 @@ const SAID: usize = 16 * 1024;
 pub(crate) fn run(args: &[String]) -> anyhow::Result<ExitCode> {
     let args = Args::read(args, &KNOWN)?;
     let step = Step::of(&args)?;
-    step.run(|| convert(&args))
+    step.run(|| convert(&args, &step))
 }
 
 /// Runs `upgrade-restore`.
@@ -41,7 +41,7 @@ pub(crate) fn restore(args: &[String]) -> anyhow::Result<ExitCode> {
                 folder.display()
             );
         }
-        done(&json!({"layout": from}))
+        done(&json!({"nr": step.nr, "layout": from}))
     })
 }
 
@@ -63,7 +63,7 @@ fn in_use() -> anyhow::Result<ExitCode> {
     later(&json!({"reason": why}), why)
 }
 
-fn convert(args: &Args) -> anyhow::Result<ExitCode> {
+fn convert(args: &Args, step: &Step) -> anyhow::Result<ExitCode> {
     let (from, to) = (layout(args, "from")?, layout(args, "to")?);
     let Some(locks) = locks(args)? else { return in_use() };
     let sides = || -> anyhow::Result<Vec<Side>> {
@@ -83,7 +83,7 @@ fn convert(args: &Args) -> anyhow::Result<ExitCode> {
             "the NameNode said that it has upgraded, and the metadata are as before"
         );
     }
-    done(&json!({"layout": to}))
+    done(&json!({"nr": step.nr, "layout": to}))
 }
 
 fn java(args: &Args) -> anyhow::Result<()> {

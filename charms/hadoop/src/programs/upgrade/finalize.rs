@@ -52,7 +52,7 @@ pub(crate) fn run(args: &[String]) -> anyhow::Result<ExitCode> {
         }
         sweep(&step.folder)?;
         step.ends("finalized")?;
-        done(&json!({"finalized": true}))
+        done(&json!({"nr": step.nr, "finalized": true}))
     })
 }
 

@@ -35,7 +35,7 @@ pub(crate) fn release(args: &[String]) -> anyhow::Result<ExitCode> {
         tool(&args, ADMIN, &["-safemode", "leave"], &mut |_| ())?;
         sweep(&step.folder)?;
         step.ends("called-off")?;
-        done(&json!({"safemode": false}))
+        done(&json!({"nr": step.nr, "safemode": false}))
     })
 }
 
@@ -66,9 +66,7 @@ fn prepare(args: &Args, step: &Step) -> anyhow::Result<ExitCode> {
     let saved =
         tool(args, ADMIN, &["-saveNamespace"], &mut |_| ()).and_then(|()| copy(&step.folder, step.nr));
     match saved {
-        Ok(image) => {
-            done(&json!({"image": image, "files": info["TotalFiles"], "blocks": info["TotalBlocks"]}))
-        }
+        Ok(image) => done(&json!({"nr": step.nr, "image": image, "blocks": info["TotalBlocks"]})),
         Err(error) => {
             leave(&error)?;
             Err(error)

@@ -21,7 +21,7 @@ pub(crate) fn run(args: &[String]) -> anyhow::Result<ExitCode> {
         return later(&json!({"reason": why}), &why);
     }
     step.ends(args.need("outcome")?)?;
-    done(&json!({"live": units, "blocks": info["TotalBlocks"]}))
+    done(&json!({"nr": step.nr, "live": units, "blocks": info["TotalBlocks"]}))
 }
 
 fn not_yet(info: &Value, units: usize, version: &str) -> Option<String> {
