@@ -8,6 +8,7 @@ pub mod charm;
 pub mod concern;
 pub mod digest;
 pub mod echo;
+pub mod exposure;
 pub mod generation;
 pub mod ids;
 pub mod keys;

@@ -58,6 +58,9 @@ pub struct Observation {
     pub resources: BTreeMap<String, Resource>,
     /// Relations by rising id.
     pub relations: Vec<Relation>,
+    /// Other hosts may reach the services; null where none may.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exposed: Option<crate::exposure::Exposure>,
     /// Ports allotted so far, by the plan's names (the first of a range).
     pub ports: BTreeMap<String, u16>,
     /// Secrets by the plan's names: their ids, `secret:ID`, never their values.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use crate::exposure;
 use crate::generation;
 use crate::ids::UnitId;
 use crate::local::Local;
@@ -108,6 +109,7 @@ pub fn observe(snapshot: &Snapshot, unit: &Unit, local: &Local, here: Here<'_>) 
     let release = snapshot.release_of(unit)?;
     let mut host = here.host.clone();
     host.grant = unit.grant;
+    host.addresses = exposure::addresses(here.host, Some(app));
     let resources = release.resources.iter().filter_map(|(name, revision)| {
         let record = snapshot.revisions.get(&(app.name.clone(), name.clone(), *revision))?;
         let seen = Resource { revision: *revision, build: record.build.clone(), facts: record.facts.clone() };
@@ -141,6 +143,7 @@ pub fn observe(snapshot: &Snapshot, unit: &Unit, local: &Local, here: Here<'_>) 
         users: here.users.clone(),
         config: config_of(release),
         host,
+        exposed: app.exposed.clone(),
         resources: resources.collect(),
         relations: snapshot.relations_of(&app.name).filter_map(|r| relation(snapshot, unit, r)).collect(),
         ports: ports(local),

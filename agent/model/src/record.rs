@@ -117,6 +117,9 @@ pub struct App {
     /// Generations that end everywhere, by key: those that were frozen at or before the revision.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub ended: BTreeMap<String, u64>,
+    /// Other hosts may reach its services.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exposed: Option<crate::exposure::Exposure>,
 }
 
 /// A release: charm, config and resources of an application, numbered.

@@ -187,6 +187,19 @@ pub(crate) enum Write {
         #[serde(default)]
         to: Option<u64>,
     },
+    /// Lets other hosts reach an application's services.
+    Expose {
+        /// The application.
+        app: String,
+        /// Networks that may; everybody where there are none.
+        #[serde(default)]
+        to: Vec<String>,
+    },
+    /// Lets no other host reach them any more.
+    Unexpose {
+        /// The application.
+        app: String,
+    },
     /// Runs an action on units.
     Run {
         /// Units, `APP/N` or `APP/leader`.

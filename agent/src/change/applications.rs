@@ -57,6 +57,7 @@ pub(super) fn deploy(
         change: draft.number(),
         rollout: None,
         ended: BTreeMap::new(),
+        exposed: None,
     };
     let release = Release {
         n: 1,

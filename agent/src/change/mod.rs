@@ -3,6 +3,7 @@
 
 mod applications;
 mod draft;
+mod exposure;
 mod inputs;
 mod relations;
 mod releases;
@@ -129,6 +130,8 @@ fn apply(core: &Core, draft: &mut Draft, what: &Write, inputs: &Inputs) -> Resul
         Write::RolloutResume { app } => releases::pause(draft, app, false),
         Write::RolloutAbort { app } => releases::abort(draft, app),
         Write::Run { units, action, params } => running::run(draft, inputs, units, action, params),
+        Write::Expose { app, to } => exposure::expose(core, draft, app, to),
+        Write::Unexpose { app } => exposure::unexpose(draft, app),
         Write::Stop { target } => running::stop(draft, target),
         Write::Start { target } => running::start(draft, target),
         Write::Restart { target } => running::restart(draft, target),

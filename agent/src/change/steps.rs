@@ -20,7 +20,9 @@ pub(super) fn of(what: &Write) -> (&'static str, &'static str) {
             ("agent.revisions.before-commit", "agent.revisions.committed")
         }
         Write::Refresh { .. } => ("agent.refresh.before-commit", "agent.refresh.committed"),
-        Write::Config { .. } => ("agent.config.before-commit", "agent.config.committed"),
+        Write::Config { .. } | Write::Expose { .. } | Write::Unexpose { .. } => {
+            ("agent.config.before-commit", "agent.config.committed")
+        }
         Write::Rollback { .. } => ("agent.rollback.before-commit", "agent.rollback.committed"),
         Write::RolloutNow { .. }
         | Write::RolloutPause { .. }

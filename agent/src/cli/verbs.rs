@@ -24,6 +24,7 @@ Look           status, why, wait                all at a glance, reasons, patien
                logs, debug-log, events          of services, of the agent; who asked for what
 Act            run, actions, show-task          actions of charms
                start, stop, restart             services
+               expose, unexpose                 let other hosts reach them, or no longer
 Agent          agent, down, version             in the foreground, its end, which
                doctor, fsck                     what is wrong with the host, with the folder
                report                           all of it as one page, without secrets
@@ -98,6 +99,8 @@ verbs! {
     Start in start,
     Stop in stop,
     Restart in restart,
+    Expose in expose,
+    Unexpose in unexpose,
     Agent in agent,
     Doctor in doctor,
     Down in down,

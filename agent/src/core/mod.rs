@@ -10,6 +10,7 @@ mod charms;
 mod check;
 pub(crate) mod doctor;
 mod documents;
+mod firewall;
 pub(crate) mod fsck;
 mod kept;
 mod logs;
@@ -34,6 +35,7 @@ use stoker_host::builds::Builds;
 use stoker_host::claims::Claims;
 use stoker_host::fs::failpoint::hit;
 use stoker_host::services::Supervisor;
+use stoker_model::exposure;
 use stoker_model::ids::UnitId;
 use stoker_model::keys::Key;
 use stoker_model::observation::Host;
@@ -57,6 +59,8 @@ use crate::settings::{Paths, Settings};
 
 /// The one model there is so far; its name is in every key already.
 pub(crate) const MODEL: &str = "default";
+
+const LOOPBACK: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
 /// Everything that an agent holds open.
 pub(crate) struct Core {
@@ -88,6 +92,8 @@ pub(crate) struct Core {
     claims: Claims,
     /// The revision that each change of this agent's life was committed at.
     revisions: Mutex<BTreeMap<u64, u64>>,
+    /// Keeps other hosts from services that only some may reach.
+    pub firewall: firewall::Firewall,
     /// Verbs write one at a time: each is checked against the snapshot that it is committed on.
     writing: tokio::sync::Mutex<()>,
     /// Unit workers end when true.
@@ -189,7 +195,14 @@ impl Core {
     pub(crate) fn address(&self) -> IpAddr {
         let host = self.host();
         let text = host.addresses.get("default").map_or("127.0.0.1", String::as_str);
-        text.parse().unwrap_or(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST))
+        text.parse().unwrap_or(LOOPBACK)
+    }
+
+    /// The address that services of an application bind: loopback until it is exposed.
+    pub(crate) fn address_of(&self, app: &str) -> IpAddr {
+        let snapshot = self.snapshot();
+        let text = exposure::address(&self.host(), snapshot.apps.get(app).map(AsRef::as_ref));
+        text.parse().unwrap_or(LOOPBACK)
     }
 
     /// Held from looking for a free port to [`Core::set_ports`]: two units that looked at once would find the same one.
@@ -199,7 +212,14 @@ impl Core {
 
     /// Claims ports that no other agent of this host may allot from now on; false where one has them.
     pub(crate) fn claim_ports(&self, first: u16, count: u16) -> bool {
-        self.claims.hold(self.address(), first, count)
+        // Services are on one of these, and may go to the other.
+        let addresses = [self.address(), LOOPBACK];
+        let held = addresses.iter().take_while(|address| self.claims.hold(**address, first, count)).count();
+        let all = held == addresses.len();
+        for address in addresses.iter().take(if all { 0 } else { held }) {
+            self.claims.release(*address, first, count);
+        }
+        all
     }
 
     /// Remembers a unit's ports; none when it is gone.
@@ -218,7 +238,9 @@ impl Core {
         let now = all.get(unit);
         let gone = |name: &String| now.is_none_or(|now| !now.contains_key(name));
         for (_, (first, count)) in before.iter().flatten().filter(|(name, _)| gone(name)) {
-            self.claims.release(self.address(), *first, *count);
+            for address in [self.address(), LOOPBACK] {
+                self.claims.release(address, *first, *count);
+            }
         }
     }
 

@@ -60,6 +60,7 @@ pub(crate) async fn run(paths: Paths, settings: Settings, level: LevelHandle) ->
     let hearing = tokio::spawn(hear_services(Arc::clone(&core)));
     let looking = tokio::spawn(look_at_host(Arc::clone(&core)));
     let rolling = tokio::spawn(crate::duty::rollout::keep(Arc::clone(&core)));
+    let closing = tokio::spawn(super::firewall::keep(Arc::clone(&core)));
     let alive = tokio::spawn(tell_alive());
     notify::tell(notify::READY);
     hit("agent.start.up");
@@ -81,6 +82,7 @@ pub(crate) async fn run(paths: Paths, settings: Settings, level: LevelHandle) ->
     settings_watch.abort();
     hearing.abort();
     looking.abort();
+    closing.abort();
     let _ = rolling.await;
     let _ = server.await;
     let _ = keeper.await;
@@ -199,6 +201,7 @@ async fn open(paths: Paths, settings: Settings) -> Result<Core, Problem> {
     Ok(Core {
         paths,
         settings: RwLock::new(Arc::new(settings)),
+    let firewall = super::firewall::Firewall::new(&paths);
         store,
         journal,
         builds: Arc::new(builds),
@@ -218,6 +221,7 @@ async fn open(paths: Paths, settings: Settings) -> Result<Core, Problem> {
         writing: tokio::sync::Mutex::new(()),
         rest: watch::Sender::new(false),
         rested: watch::Sender::new(false),
+        firewall,
         stop: watch::Sender::new(false),
     })
 }

@@ -116,6 +116,11 @@ fn integration(relation: &Relation) -> Value {
     })
 }
 
+/// Networks that may reach the services; null where that is not told by `exposed` alone.
+fn exposed_to(app: &App) -> Option<&Vec<String>> {
+    app.exposed.as_ref().map(|exposure| &exposure.to).filter(|to| !to.is_empty())
+}
+
 /// Whether an application is asked for: by its name, a unit's, or none at all.
 fn wanted(filter: &[String], app: &str) -> bool {
     filter.is_empty() || filter.iter().any(|f| f == app || f.split('/').next() == Some(app))
@@ -202,7 +207,7 @@ impl Core {
                 name.clone(),
                 json!({
                     "charm": release.charm_name, "charm-name": release.charm_name, "charm-origin": "local",
-                    "charm-rev": release.n, "charm-digest": release.charm, "exposed": false,
+                    "charm-rev": release.n, "charm-digest": release.charm, "exposed": app.exposed.is_some(), "exposed-to": exposed_to(app),
                     "base": {"name": "linux", "channel": host.arch},
                     "life": app.life, "release": app.release,
                     "application-status": status(&shown, since),

@@ -89,6 +89,7 @@ codes! {
     DATA_MISSING = "ST0337", http 409, exit 1, "A folder of data is not the one that was made: its marker is missing or it is on another filesystem, as when a disk is not mounted. Nothing is started on it and nothing is formatted. Mount what belongs there.";
     SYSTEM_USER = "ST0338", http 409, exit 1, "The system user of a service cannot be made or found.";
     UNIT_FILE = "ST0339", http 409, exit 1, "A rendered file cannot be written or removed. The message has the system's reason, a full disk mostly; it is tried again by itself.";
+    CLOSED = "ST0341", http 409, exit 1, "The application is exposed to some networks alone, and the firewall that keeps others out cannot be set: there is no `nft`, or it refuses. Its services are not started before it can. `apt install nftables`, or expose it to everybody, or to nobody.";
     NO_ACTION = "ST0340", http 409, exit 1, "The charm plans nothing for this action, as the unit is now. The message is the charm's.";
 }
 

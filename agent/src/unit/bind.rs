@@ -8,6 +8,7 @@ use std::sync::Arc;
 use stoker_host::builds::{Derive, Take};
 use stoker_host::fs::failpoint::hit;
 use stoker_host::{ports, users};
+use stoker_model::exposure;
 use stoker_model::generation::{Numbered, folders as made_under, named};
 use stoker_model::ids::{Digest, UnitId};
 use stoker_model::local::Folder;
@@ -102,7 +103,10 @@ impl Worker {
             ports: plan.ports.iter().filter_map(port).collect(),
             dirs: dirs.collect(),
             secrets,
-            addresses: self.core.host().addresses.clone(),
+            addresses: exposure::addresses(
+                &self.core.host(),
+                view.snapshot.apps.get(&self.id.app).map(AsRef::as_ref),
+            ),
             files: BTreeMap::new(),
             generation,
         })
@@ -152,7 +156,7 @@ impl Worker {
     }
 
     fn bind_ports(&mut self, plan: &Plan, generation: Option<u64>) -> Result<(), Trouble> {
-        let address = self.core.address();
+        let address = self.core.address_of(&self.id.app);
         let mut changed = false;
         for (name, port) in &plan.ports {
             if let Some(n) = generation.filter(|_| port.generation) {

@@ -90,7 +90,9 @@ impl Worker {
             if observed.phase == Phase::Absent && !service.needs.iter().all(ready) {
                 continue;
             }
-            if let Err(trouble) = self.check_ports(applied, service) {
+            if let Err(trouble) =
+                self.keep_others_out().await.and_then(|()| self.check_ports(applied, service))
+            {
                 self.trouble = Some(trouble);
                 again = Some(SOON);
                 continue;
@@ -105,15 +107,29 @@ impl Worker {
         Ok(again)
     }
 
+    /// Nothing that only some networks may reach starts before the firewall keeps the others out.
+    async fn keep_others_out(&self) -> Result<(), Trouble> {
+        let exposed = self.core.snapshot().apps.get(&self.id.app).and_then(|app| app.exposed.clone());
+        if exposed.is_none_or(|exposure| exposure.to.is_empty()) {
+            return Ok(());
+        }
+        self.core.keep_others_out().await.map_err(|why| {
+            let fix = format!("apt install nftables, or stoker unexpose {}", self.id.app);
+            Trouble::blocked("ST0341", format!("others cannot be kept out: {why}"), fix)
+        })
+    }
+
     /// A stranger on one of the service's ports: said, not moved away from.
     fn check_ports(&self, applied: &Applied, service: &Service) -> Result<(), Trouble> {
+        let bound = applied.bindings.addresses.get("default").and_then(|text| text.parse().ok());
+        let address = bound.unwrap_or_else(|| self.core.address_of(&self.id.app));
         for name in &service.ports {
             let Some((first, count)) = applied.bindings.ports.get(name) else { continue };
             // A range is for later listeners of the service itself; only a single port is its own from the start.
             if *count > 1 {
                 continue;
             }
-            stoker_host::ports::check(self.core.address(), *first, *count).map_err(|error| {
+            stoker_host::ports::check(address, *first, *count).map_err(|error| {
                 Trouble::blocked(
                     "ST0335",
                     format!("port {name}: {error}"),

@@ -153,7 +153,7 @@ impl Worker {
     async fn publish(&self, view: &View, plan: &Plan, bindings: &Bindings) -> Result<(), Trouble> {
         let snapshot = self.core.snapshot();
         let leads = snapshot.leader_of(&self.id.app).as_ref() == Some(&self.id);
-        let address = self.core.address().to_string();
+        let address = self.core.address_of(&self.id.app).to_string();
         let mut puts: Vec<(Key, Vec<u8>)> = Vec::new();
         let json = |value: &dyn erased::Json| value.json().map_err(|e| Trouble::from_error("ST0332", &e));
         for relation in snapshot.relations_of(&self.id.app) {
@@ -229,7 +229,10 @@ impl Worker {
             verdicts: plan.map(|plan| plan.verdicts.clone()).unwrap_or_default(),
             services,
             ports: applied.map(|applied| applied.bindings.ports.clone()).unwrap_or_default(),
-            address: self.core.address().to_string(),
+            // Where it is, not where it is to go.
+            address: applied
+                .and_then(|applied| applied.bindings.addresses.get("default").cloned())
+                .unwrap_or_else(|| self.core.address_of(&self.id.app).to_string()),
             app_status: plan.and_then(|plan| plan.app_status.clone()),
             trees: applied
                 .map(|a| a.bindings.trees.iter().map(|(n, (d, _))| (n.clone(), d.clone())).collect())

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 use stoker_model::digest::of_document;
+use stoker_model::exposure;
 use stoker_model::generation::{Numbered, folders, named, split};
 use stoker_model::ids::{Digest, UnitId};
 use stoker_model::local::Local;
@@ -221,7 +222,7 @@ fn bind(
         ports: plan.ports.iter().filter_map(port).collect(),
         dirs: dirs.collect(),
         secrets: plan.secrets.iter().map(secret).collect(),
-        addresses: core.host().addresses.clone(),
+        addresses: exposure::addresses(&core.host(), snapshot.apps.get(&unit.app).map(AsRef::as_ref)),
         files: BTreeMap::new(),
         generation,
     }
@@ -247,7 +248,8 @@ fn imagine_tasks(snapshot: &mut Snapshot, unit: &UnitId, candidate: &Applied) {
 
 fn publish(core: &Core, snapshot: &mut Snapshot, unit: &Unit, plan: &Plan, bindings: &Bindings) {
     let leads = snapshot.leader_of(&unit.id.app).as_ref() == Some(&unit.id);
-    let address = core.address().to_string();
+    let app = snapshot.apps.get(&unit.id.app).map(AsRef::as_ref);
+    let address = exposure::address(&core.host(), app);
     let relations: Vec<u64> = snapshot.relations_of(&unit.id.app).map(|relation| relation.id).collect();
     for relation in relations {
         let (app, own) = bags(plan, relation, bindings, &address);

@@ -8,6 +8,7 @@ mod changes;
 mod cli;
 mod data;
 mod doctor;
+mod exposure;
 mod fsck;
 mod generations;
 mod life;

@@ -215,17 +215,18 @@ fn applications(status: &Value) -> String {
             plain(&app["version"]),
             units.to_string(),
             plain(&app["release"]),
-            exposed(&app["exposed"]),
+            exposed(app),
             stands(&app["application-status"]),
         ]
     });
     table(&["Application", "Charm", "Version", "Units", "Release", "Exposed", "Status"], rows)
 }
 
-fn exposed(value: &Value) -> String {
-    match value {
-        Value::Bool(true) => "yes".into(),
-        _ => "no".into(),
+fn exposed(app: &Value) -> String {
+    match (app["exposed"] == true, plain(&app["exposed-to"])) {
+        (false, _) => "no".into(),
+        (true, networks) if networks.is_empty() => "yes".into(),
+        (true, networks) => networks,
     }
 }
 

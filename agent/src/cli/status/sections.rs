@@ -76,7 +76,7 @@ fn applications(status: &Value) -> Table {
             app["charm-name"].as_str().map_or_else(|| text(&app["charm"]), str::to_owned),
             text(&app["charm-channel"]),
             revision,
-            if app["exposed"] == true { "yes" } else { "no" }.to_owned(),
+            exposed(app),
             cut(&text(&app["application-status"]["message"]), MESSAGE),
         ]);
     }
@@ -196,6 +196,17 @@ fn integrations(status: &Value) -> Table {
         ]);
     }
     table
+}
+
+/// Whom other than this host an application's services are open to.
+fn exposed(app: &Value) -> String {
+    let networks: Vec<&str> =
+        app["exposed-to"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    match (app["exposed"] == true, networks.as_slice()) {
+        (false, _) => "no".to_owned(),
+        (true, []) => "yes".to_owned(),
+        (true, some) => some.join(","),
+    }
 }
 
 #[cfg(test)]
