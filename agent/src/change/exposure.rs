@@ -6,10 +6,10 @@ use stoker_model::keys::Key;
 use stoker_model::record::App;
 
 use super::draft::Draft;
-use crate::core::Core;
+use crate::core::Firewall;
 use crate::problem::{Problem, codes};
 
-pub(super) fn expose(core: &Core, draft: &mut Draft, name: &str, to: &[String]) -> Result<String, Problem> {
+pub(super) fn expose(draft: &mut Draft, name: &str, to: &[String]) -> Result<String, Problem> {
     let app = draft.app(name, "expose")?;
     let mut networks = Vec::new();
     for text in to {
@@ -22,7 +22,7 @@ pub(super) fn expose(core: &Core, draft: &mut Draft, name: &str, to: &[String]) 
     networks.sort();
     networks.dedup();
     if !networks.is_empty() {
-        core.firewall.check().map_err(|why| {
+        Firewall::check().map_err(|why| {
             let title = format!("cannot expose `{name}` to some networks alone: {why}");
             Problem::new(codes::UNFIT, title)
                 .fix("apt install nftables; or expose it without --to behind a firewall of yours")

@@ -130,7 +130,7 @@ fn apply(core: &Core, draft: &mut Draft, what: &Write, inputs: &Inputs) -> Resul
         Write::RolloutResume { app } => releases::pause(draft, app, false),
         Write::RolloutAbort { app } => releases::abort(draft, app),
         Write::Run { units, action, params } => running::run(draft, inputs, units, action, params),
-        Write::Expose { app, to } => exposure::expose(core, draft, app, to),
+        Write::Expose { app, to } => exposure::expose(draft, app, to),
         Write::Unexpose { app } => exposure::unexpose(draft, app),
         Write::Stop { target } => running::stop(draft, target),
         Write::Start { target } => running::start(draft, target),

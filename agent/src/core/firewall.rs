@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stoker_host::exec::{self, Exec};
+use stoker_host::services::systemd;
 use stoker_host::{checks, fs};
 use stoker_model::exposure::{Kept, rules, spans};
 use stoker_model::ids::Digest;
@@ -25,6 +26,8 @@ const AGAIN: Duration = Duration::from_secs(10);
 pub(crate) struct Firewall {
     /// Its name: that of other agents on this host differs.
     name: String,
+    /// The unit of systemd that sets it, where it is not set by this process.
+    unit: Option<&'static str>,
     /// What is set, so that a boot sets it before services start.
     file: PathBuf,
     /// As it was set last; `None` before that.
@@ -39,11 +42,12 @@ impl Firewall {
         } else {
             "stoker".to_owned()
         };
-        Self { name, file: paths.root.join("exposed.nft"), set: Mutex::default() }
+        let unit = (!paths.local && systemd::is_booted()).then_some("stoker-exposed.service");
+        Self { name, unit, file: paths.root.join("exposed.nft"), set: Mutex::default() }
     }
 
     /// Why others cannot be kept out on this host, if they cannot.
-    pub(crate) fn check(&self) -> Result<PathBuf, String> {
+    pub(crate) fn check() -> Result<PathBuf, String> {
         if !nix::unistd::geteuid().is_root() {
             return Err("a firewall takes an agent that runs as root".to_owned());
         }
@@ -63,17 +67,20 @@ impl Firewall {
         let text = format!("table inet {0} {{}}\ndelete table inet {0}\n{wanted}", self.name);
         let kept = fs::atomic_write(&self.file, text.as_bytes(), 0o600, None);
         kept.map_err(|error| format!("cannot write `{}`: {error}", self.file.display()))?;
-        let run = Exec {
-            program: self.check()?,
-            args: vec!["-f".to_owned(), "-".to_owned()],
-            stdin: Some(text.into_bytes()),
-            deadline: DEADLINE,
-            ..Exec::default()
+        let nft = Self::check()?;
+        // An installed agent may set no firewall: the unit that does so at boot does it for it.
+        let (program, words) = match self.unit {
+            Some(unit) => {
+                (checks::program(&["systemctl"]).unwrap_or(nft), vec!["restart".to_owned(), unit.to_owned()])
+            }
+            None => (nft, vec!["-f".to_owned(), self.file.display().to_string()]),
         };
+        let env = [("PATH".to_owned(), "/usr/sbin:/usr/bin:/sbin:/bin".to_owned())].into();
+        let run = Exec { program, args: words, env, deadline: DEADLINE, ..Exec::default() };
         let done = exec::run(&run).await.map_err(|error| crate::problem::chain(&error))?;
         if !done.is_success() {
             let said = String::from_utf8_lossy(&done.stderr);
-            return Err(format!("nft: {}", said.lines().next().unwrap_or("no answer")));
+            return Err(said.lines().next().unwrap_or("the firewall's program failed").to_owned());
         }
         if wanted.is_empty() {
             let gone = std::fs::remove_file(&self.file);
@@ -102,11 +109,9 @@ impl Core {
                 None => {
                     let report =
                         |unit: &Arc<stoker_model::record::Unit>| snapshot.reports.get(&unit.id).cloned();
-                    let open = snapshot
-                        .units_of(name)
-                        .filter_map(|unit| report(unit))
-                        .any(|report| outside(&report.address));
-                    if !open || self.firewall.check().is_err() {
+                    let open =
+                        snapshot.units_of(name).filter_map(report).any(|report| outside(&report.address));
+                    if !open || Firewall::check().is_err() {
                         return None;
                     }
                     Vec::new()

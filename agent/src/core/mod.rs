@@ -48,6 +48,7 @@ use self::audit::Audit;
 pub(crate) use self::builds::moving::arriving;
 pub(crate) use self::builds::{MadeBuild, inspect_without_agent};
 pub(crate) use self::charms::LoadedCharm;
+pub(crate) use self::firewall::Firewall;
 pub(crate) use self::lookup::{find_app, find_unit};
 pub(crate) use self::run::run;
 pub(crate) use self::seal::Sealer;
@@ -93,7 +94,7 @@ pub(crate) struct Core {
     /// The revision that each change of this agent's life was committed at.
     revisions: Mutex<BTreeMap<u64, u64>>,
     /// Keeps other hosts from services that only some may reach.
-    pub firewall: firewall::Firewall,
+    pub firewall: Firewall,
     /// Verbs write one at a time: each is checked against the snapshot that it is committed on.
     writing: tokio::sync::Mutex<()>,
     /// Unit workers end when true.
