@@ -55,7 +55,7 @@ pub(super) async fn show(
     Path(model): Path<String>,
     Query(asked): Query<Asked>,
 ) -> Result<Response, Problem> {
-    let logs = core.logs(&model, &asked.target).await?;
+    let logs = core.logs(&model, &asked.target)?;
     Ok(answer(logs, asked, Some((core, model))))
 }
 
@@ -111,7 +111,7 @@ async fn follow(
         }
         polls += 1;
         if let Some((core, model)) = again.as_ref().filter(|_| polls % LIST_AGAIN == 0)
-            && let Ok(logs) = core.logs(model, &asked.target).await
+            && let Ok(logs) = core.logs(model, &asked.target)
         {
             for (name, output) in logs {
                 if !readers.iter().any(|reader| reader.output == output) {

@@ -11,7 +11,7 @@ use crate::problem::{Problem, codes};
 
 impl Core {
     /// The logs behind `APP`, `UNIT` or `UNIT/SERVICE`, each with the name it is shown under.
-    pub(crate) async fn logs(&self, model: &str, target: &str) -> Result<Vec<(String, Output)>, Problem> {
+    pub(crate) fn logs(&self, model: &str, target: &str) -> Result<Vec<(String, Output)>, Problem> {
         Self::check_model(model)?;
         let snapshot = self.snapshot();
         let parts: Vec<&str> = target.split('/').collect();

@@ -75,6 +75,8 @@ pub(crate) struct Core {
     pub builds: Arc<Builds>,
     /// What keeps services.
     pub supervisor: Arc<dyn Supervisor>,
+    /// Told when something that is run apart changes.
+    pub apart: Notify,
     /// Runs charms.
     pub hooks: Hooks,
     /// Who asked for what.

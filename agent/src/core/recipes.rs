@@ -15,6 +15,7 @@ use serde_json::Value;
 use stoker_host::builds::{Record, Source};
 use stoker_host::exec::{self, Exec};
 use stoker_host::fs::failpoint::hit;
+use stoker_host::services::apart::{self, Apart};
 use stoker_model::ids::Digest;
 
 use super::Core;
@@ -213,7 +214,7 @@ impl Core {
             ..self.recipe_exec(made.program, args, &cache, &work, product)
         };
         let sink = progress.clone();
-        let run = exec::run_with_progress(&cmd, move |line| {
+        let run = self.run_apart(&cmd, &made.source, &cache, &work, move |line| {
             if let Ok(step) = serde_json::from_str::<Value>(&line) {
                 let text = step.get("step").and_then(Value::as_str).unwrap_or("making").to_owned();
                 let number = |key: &str| step.get(key).and_then(Value::as_u64);
@@ -223,9 +224,17 @@ impl Core {
         });
         // Whoever asked is gone: the recipe is cancelled by dropping its run, which ends all that it started.
         let output = tokio::select! {
-            output = run => output.map_err(|e| Problem::internal("cannot run the recipe", &e)),
+            output = run => output,
             () = progress.closed() => Err(wrong(&shown, "cancelled")),
         };
+        if self.supervisor.is_beside() {
+            // Only behind our back, if it was cancelled: nothing of it may be left where it worked.
+            let name = apart_name(&work);
+            self.supervisor
+                .forget(&name)
+                .await
+                .map_err(|e| Problem::internal("cannot stop the recipe", &e))?;
+        }
         let done =
             match output {
                 Ok(output) if output.is_success() => {
@@ -260,6 +269,30 @@ impl Core {
             )?;
         }
         Ok((cache, work))
+    }
+
+    /// Runs a recipe: as a unit of its own where the services are, else as a child.
+    async fn run_apart(
+        &self,
+        cmd: &Exec,
+        source: &str,
+        cache: &Path,
+        work: &Path,
+        on_line: impl FnMut(String),
+    ) -> Result<exec::Output, Problem> {
+        let failed = |error: &dyn std::error::Error| Problem::internal("cannot run the recipe", error);
+        if !self.supervisor.is_beside() {
+            return exec::run_with_progress(cmd, on_line).await.map_err(|e| failed(&e));
+        }
+        let child = Apart {
+            cmd,
+            id: &random_part(work),
+            title: source,
+            write: vec![cache.to_owned(), work.to_owned()],
+            scratch: work,
+            memory: self.host().memory / 4 * 3,
+        };
+        apart::run_apart(&self.supervisor, child, &self.apart, on_line).await.map_err(|e| failed(&e))
     }
 
     fn recipe_exec(
@@ -364,7 +397,8 @@ impl Core {
             deadline: LIST,
             ..self.recipe_exec(loaded.folder.join(program), args, &cache, &work, product)
         };
-        let output = exec::run(&cmd).await.map_err(|e| Problem::internal("cannot run the recipe", &e));
+        let source = "recipe versions";
+        let output = self.run_apart(&cmd, source, &cache, &work, |_| {}).await;
         remove(&work);
         let output = output?;
         if !output.is_success() {
@@ -384,6 +418,16 @@ fn of_charm<'a>(what: &str, charms: &'a [LoadedCharm]) -> Result<(&'a LoadedChar
         Some(program) => Ok((charm, charm.folder.join(program))),
         None => Err(wrong(what, &format!("charm {} has no recipe", charm.description.name))),
     }
+}
+
+/// The last part of a work folder's path, which is of one run alone.
+fn random_part(work: &Path) -> String {
+    work.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// What the run that works in a folder is called.
+fn apart_name(work: &Path) -> String {
+    format!("{}{}", apart::PREFIX, random_part(work))
 }
 
 fn remove(work: &Path) {

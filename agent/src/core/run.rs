@@ -9,7 +9,7 @@ use std::time::Duration;
 use stoker_host::builds::{Builds, Limits};
 use stoker_host::claims::Claims;
 use stoker_host::fs::failpoint::hit;
-use stoker_host::services::{ShimSupervisor, Supervisor, SystemdSupervisor, systemd};
+use stoker_host::services::{ShimSupervisor, Supervisor, SystemdSupervisor, apart, systemd};
 use stoker_host::{exec, facts, notify, users};
 use stoker_model::ids::UnitId;
 use stoker_model::keys::Key;
@@ -163,9 +163,6 @@ async fn open(paths: Paths, settings: Settings) -> Result<Core, Problem> {
     // What recipes that ended with an earlier agent had made so far.
     let making = paths.cache.join("making");
     exec::end_strays(AGENT_MARK, &paths.root.display().to_string());
-    if let Err(error) = stoker_host::fs::remove_tree(&making) {
-        tracing::warn!(%error, folder = %making.display(), "cannot remove what a recipe left");
-    }
     let builds = Builds::open(&paths.builds)
         .map_err(|e| Problem::new(codes::FOLDER, "cannot open the builds").evidence(chain(&e)))?
         .with_limits(limits);
@@ -187,6 +184,12 @@ async fn open(paths: Paths, settings: Settings) -> Result<Core, Problem> {
     let hooks = Hooks::start(&paths.run, &paths.root, shim.clone(), user)
         .map_err(|e| Problem::new(codes::FOLDER, format!("cannot use `{}`: {e}", paths.run.display())))?;
     let supervisor = supervisor(&paths, &settings, &shim).await?;
+    if let Err(error) = apart::end_apart(supervisor.as_ref()).await {
+        tracing::warn!(error = %chain(&error), "cannot stop what an earlier agent ran apart");
+    }
+    if let Err(error) = stoker_host::fs::remove_tree(&making) {
+        tracing::warn!(%error, folder = %making.display(), "cannot remove what a recipe left");
+    }
     let sealer = Sealer::open(&paths.key).map_err(|e| Problem::new(codes::FOLDER, chain(&e)))?;
     let host = host_facts(&paths, &settings).await;
     let snapshot = mirror::read(store.as_ref()).await.map_err(|e| {
@@ -198,14 +201,15 @@ async fn open(paths: Paths, settings: Settings) -> Result<Core, Problem> {
     let mirror = watch::Sender::new(Arc::new(snapshot));
     tokio::spawn(mirror::follow(Arc::clone(&store), mirror.clone()));
     let audit = Audit::start(&paths.events);
+    let firewall = super::firewall::Firewall::new(&paths);
     Ok(Core {
         paths,
         settings: RwLock::new(Arc::new(settings)),
-    let firewall = super::firewall::Firewall::new(&paths);
         store,
         journal,
         builds: Arc::new(builds),
         supervisor,
+        apart: Notify::new(),
         hooks,
         audit,
         started: super::now(),
@@ -217,11 +221,11 @@ async fn open(paths: Paths, settings: Settings) -> Result<Core, Problem> {
         ports: Mutex::new(BTreeMap::new()),
         choosing: std::sync::Mutex::default(),
         claims: Claims::default(),
+        firewall,
         revisions: Mutex::new(BTreeMap::new()),
         writing: tokio::sync::Mutex::new(()),
         rest: watch::Sender::new(false),
         rested: watch::Sender::new(false),
-        firewall,
         stop: watch::Sender::new(false),
     })
 }
@@ -351,7 +355,8 @@ async fn drop_strangers(core: &Core, known: &[UnitId]) {
         Ok(names) => names,
         Err(error) => return tracing::error!(error = %chain(&error), "cannot list services"),
     };
-    for name in names {
+    // Those that an earlier agent ran apart were ended before this one served.
+    for name in names.into_iter().filter(|name| !name.starts_with(apart::PREFIX)) {
         let unit = crate::unit::split_name(&name).map(|(unit, _)| unit);
         if unit.is_none_or(|unit| !snapshot.units.contains_key(&unit) && !known.contains(&unit)) {
             tracing::warn!(service = name, "stops what belongs to no unit");
@@ -386,6 +391,9 @@ async fn look_at_host(core: Arc<Core>) {
 async fn hear_services(core: Arc<Core>) {
     loop {
         let name = core.supervisor.changed().await;
+        if name.starts_with(apart::PREFIX) {
+            core.apart.notify_waiters();
+        }
         if let Some((unit, _)) = crate::unit::split_name(&name) {
             core.wake(&unit);
         }

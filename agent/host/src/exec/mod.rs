@@ -21,6 +21,7 @@ use tokio::net::unix::pipe::Receiver;
 use tokio::process::{Child, Command};
 
 pub use again::with_small_memory;
+pub(crate) use pipes::Lines;
 pub use stage::Sandbox;
 use stage::{Stage, Stdin};
 pub use strays::end_strays;

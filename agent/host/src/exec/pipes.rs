@@ -50,25 +50,25 @@ impl Capture {
 }
 
 /// Progress that is handed over line by line.
-pub(super) struct Lines<F> {
+pub(crate) struct Lines<F> {
     pipe: Option<Receiver>,
     on_line: Option<F>,
     begun: Vec<u8>,
 }
 
 impl<F: FnMut(String)> Lines<F> {
-    pub(super) fn new(pipe: Option<Receiver>, on_line: Option<F>) -> Self {
+    pub(crate) fn new(pipe: Option<Receiver>, on_line: Option<F>) -> Self {
         Self { pipe, on_line, begun: Vec::new() }
     }
 
     /// Reads once, when there is something; never returns after the end.
-    pub(super) async fn more(&mut self) {
+    pub(crate) async fn more(&mut self) {
         ready(self.pipe.as_ref()).await;
         self.take_once();
     }
 
     /// Reads what is there, without waiting, and ends the last line.
-    pub(super) fn rest(&mut self) {
+    pub(crate) fn rest(&mut self) {
         while self.take_once() {}
         self.emit();
     }

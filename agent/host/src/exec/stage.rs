@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 pub struct Stage {
     /// What the inherited stdin is.
     pub stdin: Stdin,
+    /// A pipe with a name that becomes the command's descriptor 3.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub progress: Option<PathBuf>,
     /// Open files, capped at what may be had; 0 leaves the limit alone.
     pub nofile: u64,
     /// Where it runs; `None` stays.

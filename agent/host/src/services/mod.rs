@@ -3,6 +3,7 @@
 //! Owns the [`Supervisor`] trait, which a service manager and the shims fit alike, and the documents around it. It
 //! must not decide which services should run.
 
+pub mod apart;
 mod identity;
 pub mod journal;
 pub mod probe;
@@ -184,6 +185,11 @@ pub trait Supervisor: Send + Sync {
     /// The name of a service that changed since it was last returned here; waits for one. One caller at a time gets
     /// each name; several changes of one service may come as one.
     async fn changed(&self) -> String;
+
+    /// Whether what it starts is not below this process, but the service manager's.
+    fn is_beside(&self) -> bool {
+        false
+    }
 
     /// Where its output goes.
     fn output(&self, name: &str) -> Output;

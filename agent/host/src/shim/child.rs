@@ -44,6 +44,7 @@ impl Run {
     pub(crate) fn start(spec: &ServiceSpec, record: &Record) -> io::Result<Self> {
         let stage = Stage {
             stdin: Stdin::Report,
+            progress: None,
             nofile: spec.limits.nofile,
             cwd: Some(spec.cwd.clone().unwrap_or_else(|| "/".into())),
             deny_write: spec.deny_write.clone(),

@@ -54,6 +54,13 @@ type Failed = (Option<File>, io::Error);
 fn apply(stage: &str, report: &mut Report) -> Result<Option<File>, Failed> {
     let stage: Stage = serde_json::from_str(stage).map_err(|error| (None, error.into()))?;
     let pipe = take_stdin(stage.stdin).map_err(|error| (None, error))?;
+    if let Some(path) = &stage.progress {
+        let what = |error: io::Error| {
+            io::Error::new(error.kind(), format!("cannot open `{}`: {error}", path.display()))
+        };
+        let opened = File::options().write(true).open(path).and_then(|file| give_third(file.into()));
+        opened.map_err(|error| (None, what(error)))?;
+    }
     match apply_to_self(&stage, report) {
         Ok(()) => Ok(pipe),
         Err(error) => Err((pipe, error)),
@@ -70,13 +77,19 @@ fn take_stdin(stdin: Stdin) -> io::Result<Option<File>> {
     if stdin == Stdin::Report {
         return Ok(Some(pipe.into()));
     }
+    give_third(pipe)?;
+    Ok(None)
+}
+
+/// Leaves it to the command, which expects it as descriptor 3.
+fn give_third(pipe: OwnedFd) -> io::Result<()> {
     if pipe.as_raw_fd() != 3 {
         return Err(io::Error::other("cannot give the command descriptor 3, which is taken"));
     }
     rustix::io::fcntl_setfd(&pipe, rustix::io::FdFlags::empty())?;
     // Left open for the command.
     let _ = pipe.into_raw_fd();
-    Ok(None)
+    Ok(())
 }
 
 fn apply_to_self(stage: &Stage, report: &mut Report) -> io::Result<()> {

@@ -271,6 +271,10 @@ impl Supervisor for SystemdSupervisor {
         self.inner.queue.next().await
     }
 
+    fn is_beside(&self) -> bool {
+        true
+    }
+
     fn output(&self, name: &str) -> Output {
         Output::Journal(unit_name(name))
     }
