@@ -88,6 +88,8 @@ pub(crate) enum Phase {
     Restore,
     /// The old build starts, its DataNodes put their blocks back.
     BackStart,
+    /// The DataNodes have put their blocks back, and start as ever.
+    BackSettle,
     /// Done; the cursor goes next.
     Back,
 }
@@ -210,7 +212,8 @@ impl Upgrade {
             Phase::BackAsk => Phase::BackStop,
             Phase::BackStop if self.all_stopped(seen, cluster) => Phase::Restore,
             Phase::Restore if done(tasks::RESTORE) => Phase::BackStart,
-            Phase::BackStart if done(tasks::VERIFY) => Phase::Back,
+            Phase::BackStart if done(tasks::VERIFY) => Phase::BackSettle,
+            Phase::BackSettle if done(tasks::SETTLE) => Phase::Back,
             Phase::Final | Phase::Back | Phase::Released => return None,
             stays => stays,
         };
@@ -261,7 +264,7 @@ impl Upgrade {
             Phase::Start | Phase::Open | Phase::Finalize | Phase::Final | Phase::BackAsk => {
                 Some(Layouts::of(&self.to.facts))
             }
-            Phase::BackStop | Phase::Restore | Phase::BackStart | Phase::Back => {
+            Phase::BackStop | Phase::Restore | Phase::BackStart | Phase::BackSettle | Phase::Back => {
                 Some(Layouts::of(&self.from.facts))
             }
         }
@@ -294,7 +297,7 @@ impl Phase {
 
     /// What is being written was looked at, or does not matter any more.
     pub(super) fn disturbs(self) -> bool {
-        matches!(self, Self::Prepare | Self::Start | Self::BackAsk | Self::BackStart)
+        matches!(self, Self::Prepare | Self::Start | Self::BackAsk | Self::BackStart | Self::BackSettle)
     }
 
     /// Where a request leads from here.
@@ -315,6 +318,7 @@ impl Phase {
             Self::Release => Some(tasks::RELEASE),
             Self::Convert => Some(tasks::CONVERT),
             Self::Start | Self::BackStart => Some(tasks::VERIFY),
+            Self::BackSettle => Some(tasks::SETTLE),
             Self::Finalize => Some(tasks::FINALIZE),
             Self::Restore => Some(tasks::RESTORE),
             _ => None,
@@ -328,11 +332,13 @@ impl Phase {
             Self::Release | Self::Released => &[tasks::RELEASE],
             Self::Convert => &[tasks::CONVERT],
             Self::Start => &[tasks::CONVERT, tasks::VERIFY],
-            Self::Open | Self::Back => &[tasks::VERIFY],
+            Self::Open => &[tasks::VERIFY],
             Self::Finalize | Self::Final => &[tasks::FINALIZE],
             Self::BackAsk | Self::BackStop => &[],
             Self::Restore => &[tasks::RESTORE],
             Self::BackStart => &[tasks::RESTORE, tasks::VERIFY],
+            Self::BackSettle => &[tasks::VERIFY, tasks::SETTLE],
+            Self::Back => &[tasks::SETTLE],
         }
     }
 }

@@ -20,6 +20,8 @@ pub(super) const RELEASE: &str = "upgrade-release";
 pub(super) const CONVERT: &str = "upgrade-convert";
 /// Waits until all is there again.
 pub(super) const VERIFY: &str = "upgrade-verify";
+/// The same, once the DataNode runs as ever after a rollback.
+pub(super) const SETTLE: &str = "upgrade-settle";
 /// Lets go of what was kept.
 pub(super) const FINALIZE: &str = "upgrade-finalize";
 /// Puts the metadata back.
@@ -59,7 +61,12 @@ pub(crate) fn all(scene: &Scene<'_>) -> BTreeMap<String, Task> {
         let made = match *name {
             PREPARE => prepare(scene, upgrade),
             CONVERT => convert(scene, upgrade),
-            VERIFY => verify(scene, upgrade),
+            VERIFY => verify(scene, upgrade, outcome(upgrade)),
+            // The NameNode still counts a DataNode that is starting anew.
+            SETTLE => Task {
+                needs: vec!["namenode".to_owned(), "datanode".to_owned()],
+                ..verify(scene, upgrade, "rolled-back")
+            },
             FINALIZE => finalize(scene, upgrade),
             RELEASE => with_tools(scene, RELEASE, about(upgrade)),
             _ => restore(scene, upgrade),
@@ -192,16 +199,20 @@ fn restore(scene: &Scene<'_>, upgrade: &Upgrade) -> Task {
     Task { dirs: scene.name_dirs(), timeout: Some(LONG.to_owned()), ..plain(RESTORE, &about) }
 }
 
-fn verify(scene: &Scene<'_>, upgrade: &Upgrade) -> Task {
+/// What has come about once all is there; nothing where more is to come.
+fn outcome(upgrade: &Upgrade) -> &'static str {
+    if matches!(upgrade.phase, Phase::Start | Phase::Open) { "upgraded" } else { "" }
+}
+
+fn verify(scene: &Scene<'_>, upgrade: &Upgrade, outcome: &str) -> Task {
     let mut about = about(upgrade);
-    let back = matches!(upgrade.phase, Phase::BackStart | Phase::Back);
     about.extend([
         ("namenode", namenode(scene)),
         ("units", scene.seen.units.len().max(1).to_string()),
-        ("outcome", if back { "rolled-back" } else { "upgraded" }.to_owned()),
+        ("outcome", outcome.to_owned()),
         ("version", upgrade.serving().facts.version.clone()),
     ]);
-    Task { timeout: Some("10m".to_owned()), ..plain(VERIFY, &about) }
+    Task { timeout: Some("10m".to_owned()), ..plain("upgrade-verify", &about) }
 }
 
 /// The tree of the build that metadata are converted by, where a task of the plan names it.

@@ -60,12 +60,19 @@ impl Upgrade {
             }
             Phase::BackAsk | Phase::BackStop => ("1 of 3: stopping HDFS", "the metadata are put back"),
             Phase::Restore => ("2 of 3: putting the metadata back", "HDFS starts"),
-            Phase::BackStart | Phase::Back => ("3 of 3: starting", "all is as before the upgrade"),
+            Phase::BackStart | Phase::BackSettle | Phase::Back => {
+                ("3 of 3: starting", "all is as before the upgrade")
+            }
         };
         let what = match self.phase {
             Phase::Finalize | Phase::Final => format!("finalize {to}"),
             Phase::Release | Phase::Released => format!("upgrade {from} to {to} called off"),
-            Phase::BackAsk | Phase::BackStop | Phase::Restore | Phase::BackStart | Phase::Back => {
+            Phase::BackAsk
+            | Phase::BackStop
+            | Phase::Restore
+            | Phase::BackStart
+            | Phase::BackSettle
+            | Phase::Back => {
                 format!("rollback {to} to {from}")
             }
             _ => format!("upgrade {from} to {to}"),

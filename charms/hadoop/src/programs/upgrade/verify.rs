@@ -1,6 +1,8 @@
 //! `upgrade-verify`: HDFS is there again: the Hadoop that is meant, every DataNode, no block missing, writable.
 
 use std::process::ExitCode;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use stoker_charm::serde_json::{Value, json};
@@ -10,17 +12,28 @@ use super::Step;
 use super::prepare::lacks;
 use crate::programs::{Args, done, later};
 
+const PACE: Duration = Duration::from_millis(200);
+/// After this the status says what is missing, and it is looked again.
+const PATIENCE: Duration = Duration::from_mins(1);
+
 /// Runs the program.
 pub(crate) fn run(args: &[String]) -> anyhow::Result<ExitCode> {
     let args = Args::read(args, &["name", "nr", "namenode", "units", "outcome", "version"])?;
     let step = Step::of(&args)?;
     let units: usize = args.need("units")?.parse().context("`--units` is no number")?;
     let node = NameNode { url: args.need("namenode")?.to_owned(), user: String::new() };
-    let info = node.bean("Hadoop:service=NameNode,name=NameNodeInfo").unwrap_or(Value::Null);
-    if let Some(why) = not_yet(&info, units, args.need("version")?) {
-        return later(&json!({"reason": why}), &why);
+    let start = Instant::now();
+    let info = loop {
+        let info = node.bean("Hadoop:service=NameNode,name=NameNodeInfo").unwrap_or(Value::Null);
+        match not_yet(&info, units, args.need("version")?) {
+            None => break info,
+            Some(why) if start.elapsed() > PATIENCE => return later(&json!({"reason": why}), &why),
+            Some(_) => thread::sleep(PACE),
+        }
+    };
+    if let Some(outcome) = args.get("outcome").filter(|outcome| !outcome.is_empty()) {
+        step.ends(outcome)?;
     }
-    step.ends(args.need("outcome")?)?;
     done(&json!({"nr": step.nr, "live": units, "blocks": info["TotalBlocks"]}))
 }
 
