@@ -148,6 +148,9 @@ pub struct Dir {
     pub keep: bool,
     /// An absolute place of its own (a data disk) instead of one in the unit's folder; only with `keep`.
     pub path: Option<String>,
+    /// The plan's tree that it goes with: one folder for all units of the host that name that tree for this user. What
+    /// is in it can be made again.
+    pub tree: Option<String>,
     /// Belongs to the generation
     pub generation: bool,
 }
@@ -298,6 +301,8 @@ pub struct Task {
     pub key: Option<String>,
     /// Runs again after this long; only a different result is observed.
     pub every: Option<String>,
+    /// Nobody waits for it: no part of the unit's status, nor of what is pending.
+    pub idle: bool,
     /// Program and arguments.
     pub command: Vec<String>,
     /// Environment, as a service's.

@@ -47,6 +47,9 @@ pub fn shown_status(
         }
     }
     for (name, task) in tasks {
+        if plan.tasks.get(name).is_some_and(|task| task.idle) {
+            continue;
+        }
         let because = if task.reason.is_empty() { String::new() } else { format!(": {}", task.reason) };
         match task.state {
             TaskState::Done | TaskState::Waiting => {}
@@ -102,6 +105,9 @@ mod tests {
         )]
         .into();
         assert_eq!(shown_status(&plan, &starting, &[], &bad).state, State::Blocked);
+        let idle = crate::plan::Task { idle: true, ..crate::plan::Task::default() };
+        let plan = Plan { tasks: [("t".to_owned(), idle)].into(), ..plan };
+        assert_eq!(shown_status(&plan, &ready, &[], &bad).state, State::Active, "nobody waits for it");
     }
 
     #[test]

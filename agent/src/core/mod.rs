@@ -36,7 +36,7 @@ use stoker_host::claims::Claims;
 use stoker_host::fs::failpoint::hit;
 use stoker_host::services::Supervisor;
 use stoker_model::exposure;
-use stoker_model::ids::UnitId;
+use stoker_model::ids::{Digest, UnitId};
 use stoker_model::keys::Key;
 use stoker_model::observation::Host;
 use stoker_model::resolve::Ports;
@@ -174,6 +174,11 @@ impl Core {
     /// The unit's folder.
     pub(crate) fn unit_folder(&self, unit: &UnitId) -> PathBuf {
         self.paths.models.join(MODEL).join("units").join(unit.dashed())
+    }
+
+    /// The folder that goes with a tree, of one of the charm's users.
+    pub(crate) fn tree_folder(&self, tree: &Digest, user: Option<&str>) -> PathBuf {
+        self.paths.warm.join(tree.hex()).join(user.unwrap_or("own"))
     }
 
     /// Wakes a unit's worker.

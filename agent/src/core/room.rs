@@ -189,6 +189,7 @@ impl Core {
         }
         if apply {
             hit("agent.builds.collected");
+            self.drop_tree_folders();
             let (builds, bytes) = (collected.builds.len(), collected.bytes);
             tracing::info!(
                 builds,
@@ -219,6 +220,18 @@ impl Core {
             leftovers: collected.leftovers,
             bytes: collected.bytes,
         })
+    }
+
+    /// What goes with trees that are not here any more. What cannot be removed now goes the next time.
+    fn drop_tree_folders(&self) {
+        for entry in std::fs::read_dir(&self.paths.warm).into_iter().flatten().flatten() {
+            if self.paths.builds.join("trees").join(entry.file_name()).exists() {
+                continue;
+            }
+            if let Err(error) = stoker_host::fs::remove_tree(&entry.path()) {
+                tracing::warn!(folder = %entry.path().display(), %error, "cannot remove what went with a tree");
+            }
+        }
     }
 
     /// Refuses to refer to builds that are not here (any more), and waits until those that are are durable.

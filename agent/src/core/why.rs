@@ -88,7 +88,11 @@ impl Core {
         let applied = local.and_then(|local| local.candidate.or(local.applied));
         let Some(applied) = applied else { return Ok(()) };
         for (name, key) in &applied.tasks {
-            let once = applied.plan.tasks.get(name).and_then(|task| task.once.as_deref());
+            let task = applied.plan.tasks.get(name);
+            if task.is_some_and(|task| task.idle) {
+                continue;
+            }
+            let once = task.and_then(|task| task.once.as_deref());
             let Some(result) = stoker_model::observe::task_result(snapshot, unit, name, once, key) else {
                 continue;
             };

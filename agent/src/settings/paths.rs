@@ -43,6 +43,8 @@ pub(crate) struct Paths {
     pub kept: PathBuf,
     /// What can be made again.
     pub cache: PathBuf,
+    /// What goes with a tree and can be made again: `<digest>/<user>`.
+    pub warm: PathBuf,
     /// Charms below the folder, searched first.
     pub charms: PathBuf,
     /// What was asked of the agent beside changes.
@@ -82,6 +84,7 @@ impl Paths {
             models: root.join("models"),
             kept: root.join("kept"),
             cache: root.join("cache"),
+            warm: root.join("warm"),
             charms: root.join("charms"),
             events: root.join("events.jsonl"),
             log: log.to_owned(),

@@ -23,9 +23,15 @@ use crate::core::Core;
 /// The marker in a folder of data: a mount that is missing is not an empty folder.
 const MARKER: &str = ".stoker-data";
 
+/// Trees as they are bound: digest and path by the plan's names.
+type Trees = BTreeMap<String, (Digest, String)>;
+
 /// Where a plan's folder is.
-pub(super) fn place(core: &Core, unit: &UnitId, name: &str, dir: &Dir) -> PathBuf {
+pub(super) fn place(core: &Core, unit: &UnitId, name: &str, dir: &Dir, trees: &Trees) -> PathBuf {
     let folder = core.unit_folder(unit);
+    if let Some((tree, _)) = dir.tree.as_ref().and_then(|tree| trees.get(tree)) {
+        return core.tree_folder(tree, dir.user.as_deref());
+    }
     match (&dir.path, dir.keep) {
         (Some(path), _) => PathBuf::from(path),
         (None, true) => folder.join("data").join(name),
@@ -90,18 +96,19 @@ impl Worker {
         let n = generation.as_ref().map(|generation| generation.n);
         self.bind_ports(plan, n)?;
         if folders {
-            self.bind_folders(view, plan, n).await?;
+            self.bind_folders(view, plan, n, &trees).await?;
         }
         let dirs = plan.dirs.iter().zip(made_under(plan, n)).map(|((name, dir), made)| {
-            (name.clone(), place(&self.core, &self.id, &made, dir).display().to_string())
+            (name.clone(), place(&self.core, &self.id, &made, dir, &trees).display().to_string())
         });
+        let dirs: BTreeMap<String, String> = dirs.collect();
         let port = |(name, port): (&String, &Port)| {
             Some((name.clone(), *self.local.ports.get(&port_name(name, port, n))?))
         };
         Ok(Bindings {
             trees,
             ports: plan.ports.iter().filter_map(port).collect(),
-            dirs: dirs.collect(),
+            dirs,
             secrets,
             addresses: exposure::addresses(
                 &self.core.host(),
@@ -198,6 +205,7 @@ impl Worker {
         view: &View,
         plan: &Plan,
         generation: Option<u64>,
+        trees: &Trees,
     ) -> Result<(), Trouble> {
         self.take_back_data(view)?;
         let wrong = |path: &Path, error: &std::io::Error| {
@@ -209,7 +217,7 @@ impl Worker {
         }
         for (name, dir) in made_under(plan, generation).zip(plan.dirs.values()) {
             let name = &name;
-            let path = place(&self.core, &self.id, name, dir);
+            let path = place(&self.core, &self.id, name, dir, trees);
             let mode = dir.mode.as_deref().and_then(|m| u32::from_str_radix(m, 8).ok()).unwrap_or(0o750);
             let owner = self.account(dir.user.as_deref()).await?;
             let known =
@@ -218,7 +226,8 @@ impl Worker {
                 check_data(name, &path, known.as_ref())?;
             }
             stoker_host::fs::make_folder(&path, mode, owner).map_err(|e| wrong(&path, &e))?;
-            if known.is_none() {
+            // What goes with a tree is not the unit's to remember or to remove.
+            if known.is_none() && dir.tree.is_none() {
                 hit("agent.prepare.folder-bare");
                 let filesystem = dir.keep.then(|| stoker_host::fs::filesystem_id(&path)).transpose();
                 let filesystem = filesystem.map_err(|e| wrong(&path, &e))?;

@@ -473,7 +473,8 @@ impl Worker {
             applied.map(|applied| self.services.pending(applied, &view.unit.stopped)).unwrap_or_default();
         if let Some(newest) = &self.local.applied {
             for (name, state) in self.task_states(view) {
-                let endless = newest.plan.tasks.get(&name).is_some_and(|task| task.every.is_some());
+                let endless =
+                    newest.plan.tasks.get(&name).is_some_and(|task| task.every.is_some() || task.idle);
                 if matches!(state, TaskState::Running | TaskState::Retry) && !endless {
                     pending.push(format!("task {name}"));
                 }

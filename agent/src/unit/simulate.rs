@@ -206,7 +206,10 @@ fn bind(
         .dirs
         .iter()
         .zip(folders(plan, n))
-        .map(|((name, dir), made)| (name.clone(), place(core, unit, &made, dir).display().to_string()));
+        .map(|((name, dir), made)| {
+            (name.clone(), place(core, unit, &made, dir, &trees).display().to_string())
+        })
+        .collect();
     let port =
         |(name, port): (&String, &Port)| Some((name.clone(), *local.ports.get(&port_name(name, port, n))?));
     let secret = |(name, wanted): (&String, &stoker_model::plan::Secret)| {
@@ -220,7 +223,7 @@ fn bind(
     Bindings {
         trees,
         ports: plan.ports.iter().filter_map(port).collect(),
-        dirs: dirs.collect(),
+        dirs,
         secrets: plan.secrets.iter().map(secret).collect(),
         addresses: exposure::addresses(&core.host(), snapshot.apps.get(&unit.app).map(AsRef::as_ref)),
         files: BTreeMap::new(),
@@ -304,8 +307,10 @@ async fn describe(core: &Core, id: &UnitId, imagined: &Imagined, preview: &mut P
     let mut differences = Vec::new();
     differ("", &plan(before), &plan(after), &mut differences);
     let known: BTreeSet<&String> = before.map(|b| b.tasks.values().collect()).unwrap_or_default();
-    let tasks = after
-        .map(|a| a.tasks.iter().filter(|(_, key)| !known.contains(key)).map(|(n, _)| n.clone()).collect());
+    let tasks = after.map(|a| {
+        let idle = |name: &str| a.plan.tasks.get(name).is_some_and(|task| task.idle);
+        a.tasks.iter().filter(|(n, key)| !known.contains(key) && !idle(n)).map(|(n, _)| n.clone()).collect()
+    });
     let effect = match (before, after) {
         _ if imagined.gone => "remove",
         (None, _) => "add",

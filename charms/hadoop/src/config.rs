@@ -43,6 +43,8 @@ pub(crate) struct Options {
     pub(crate) trash_minutes: u64,
     pub(crate) safemode_extension_ms: u64,
     pub(crate) permissions: bool,
+    /// `warm`.
+    pub(crate) warm: bool,
     pub(crate) web_user: String,
     /// Preferred numbers by the plan's port names.
     pub(crate) ports: BTreeMap<&'static str, u16>,
@@ -110,6 +112,7 @@ impl Options {
             trash_minutes: millis(seen, "trash-interval", 86_400_000)?.div_ceil(60_000),
             safemode_extension_ms: millis(seen, "safemode-extension", 0)?,
             permissions: get("permissions").as_bool().unwrap_or(true),
+            warm: get("warm").as_bool().unwrap_or(true),
             web_user: match text(get("web-user")) {
                 "" => "dr.who".to_owned(),
                 user => user.to_owned(),

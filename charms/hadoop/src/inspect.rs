@@ -21,6 +21,8 @@ const FLOOR_CLASS: &str = "org/apache/hadoop/fs/FileSystem.class";
 const HDFS_CLIENT: &str = "org/apache/hadoop/hdfs/DistributedFileSystem.class";
 /// Libraries under Hadoop's own names: a shaded client's runtime.
 const RUNTIME: &str = "org/apache/hadoop/shaded/org/apache/commons/configuration2/Configuration.class";
+/// Configuration that a jar has no business with; those of tests have it.
+const SITES: [&str; 4] = ["core-site.xml", "hdfs-site.xml", "hadoop-policy.xml", "log4j.properties"];
 const NAMENODE_FEATURES: &str = "org/apache/hadoop/hdfs/server/namenode/NameNodeLayoutVersion$Feature.class";
 const DATANODE_FEATURES: &str = "org/apache/hadoop/hdfs/server/datanode/DataNodeLayoutVersion$Feature.class";
 const NAMENODE: &str = "org/apache/hadoop/hdfs/server/namenode/NameNode.class";
@@ -124,6 +126,12 @@ fn facts(tree: &Path, jar: &Path, shape: &str, client: &Shelf) -> anyhow::Result
             PAGES.iter().any(|page| share("hdfs").join(page).is_file() || !hdfs.with(page).is_empty());
         provides.insert("web-pages".to_owned(), json!(pages));
         beside(tree, &mut provides, &mut details)?;
+        let mut sites = false;
+        for folder in ["common", "common/lib", "hdfs", "hdfs/lib"] {
+            let shelf = Shelf::of(&share(folder), &SITES)?;
+            sites |= SITES.iter().any(|site| !shelf.with(site).is_empty());
+        }
+        details.insert("sites-in-jars".to_owned(), json!(sites));
     }
     let native = tree.join("lib/native/libhadoop.so").exists();
     details.insert("native".to_owned(), json!(native));

@@ -11,7 +11,7 @@ mod recipe;
 
 use std::process::ExitCode;
 
-use stoker_charm::{Charm, Recipe};
+use stoker_charm::{Charm, Recipe, warm};
 
 fn main() -> ExitCode {
     stoker_charm::main(Charm {
@@ -24,6 +24,8 @@ fn main() -> ExitCode {
             ("namenode-up", programs::up::run),
             ("folders", programs::folders::run),
             ("checkpoint-due", programs::checkpoint::run),
+            (warm::START, warm::start),
+            (warm::MAKE, programs::warm::run),
             ("report", programs::report::run),
             ("safemode", programs::tools::safemode),
             ("fsck", programs::tools::fsck),

@@ -25,6 +25,7 @@ use stoker_charm::java as attached;
 use stoker_charm::observation::{Facts, Java, Life, Observation};
 use stoker_charm::plan::{self, Dir, Plan, Port, Tree};
 use stoker_charm::status::{State, Status};
+use stoker_charm::warm;
 
 use self::cluster::Cluster;
 use self::stuck::Stuck;
@@ -173,6 +174,8 @@ impl<'a> Scene<'a> {
         if self.cluster.nameservice.is_some() && (self.cluster.here || self.cluster.rpc.is_some()) {
             plan.files = site::files(self);
             plan.services = daemons::all(self);
+            let archives = tasks::archives(self, &plan.services);
+            plan.tasks.extend(archives.map(|task| (warm::MAKE.to_owned(), task)));
         }
         plan.relations = publish::all(self);
         plan.state.unit = self.remembered();
@@ -225,6 +228,9 @@ impl<'a> Scene<'a> {
         let mut dirs = BTreeMap::from([("tmp".to_owned(), dir(false, None))]);
         for (name, path) in self.volumes() {
             dirs.insert(name, dir(true, path));
+        }
+        if daemons::warms(self) {
+            dirs.insert(warm::FOLDER.to_owned(), warm::folder("hadoop", USER));
         }
         if self.cluster.here {
             dirs.insert("name".to_owned(), dir(true, None));
@@ -347,6 +353,9 @@ impl<'a> Scene<'a> {
                 let mut message = self.serves();
                 if *name != self.options.nameservice {
                     let _ = write!(message, ", nameservice stays {name}");
+                }
+                if self.seen.exposed.is_some() {
+                    message.push_str("; trusts whatever name a client gives, and is exposed");
                 }
                 Status::new(State::Active, message)
             }

@@ -11,6 +11,7 @@ pub(crate) mod tools;
 pub(crate) mod up;
 pub(crate) mod upgrade;
 mod version_file;
+pub(crate) mod warm;
 
 use std::io::Write;
 use std::process::ExitCode;

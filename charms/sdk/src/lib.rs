@@ -31,6 +31,7 @@ pub mod recipe;
 mod roles;
 pub mod shelf;
 pub mod site;
+pub mod warm;
 pub mod webhdfs;
 
 use std::path::Path;

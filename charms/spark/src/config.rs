@@ -74,6 +74,8 @@ pub(crate) struct Config {
     pub(crate) log4j: Pairs,
     /// `*-options`.
     pub(crate) jvm: JvmOptions,
+    /// `warm`.
+    pub(crate) warm: bool,
     /// `prefer-ports`.
     pub(crate) prefer_ports: BTreeMap<String, u16>,
     /// `canary-folder`.
@@ -133,6 +135,7 @@ impl Config {
                 driver: words("driver-options"),
                 executor: words("executor-options"),
             },
+            warm: seen.config.get("warm").and_then(Value::as_bool).unwrap_or(true),
             prefer_ports: prefer_ports(seen.config.get("prefer-ports"))?,
             drain_deadline: drain_deadline(text("drain-deadline"))?,
             canary_folder: Some(text("canary-folder")).filter(|f| f.starts_with('/')).map(ToOwned::to_owned),

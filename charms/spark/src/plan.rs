@@ -23,6 +23,7 @@ use stoker_charm::java as attached;
 use stoker_charm::observation::{Life, Memory, Observation};
 use stoker_charm::plan::{Dir, Generation, Plan, Port, Published, Secret, Tree};
 use stoker_charm::status::{State, Status};
+use stoker_charm::warm;
 
 use self::alignment::{Alignment, Ground};
 use self::build::Spark;
@@ -36,6 +37,7 @@ use self::stuck::Stuck;
 use crate::config::Config;
 
 pub(crate) use self::asked::{Asked, Judged, judge};
+pub(crate) use self::services::logs_by;
 
 /// The charm's user.
 const USER: &str = "spark";
@@ -153,6 +155,8 @@ impl<'a> Scene<'a> {
             state: self.state(),
             ..Plan::default()
         };
+        let archives = services::archives(self, &plan.services);
+        plan.tasks.extend(archives.map(|task| (warm::MAKE.to_owned(), task)));
         if let Some(why) = &self.alignment.hold {
             plan.hold = Some(why.clone());
             plan.status = Status::new(State::Waiting, why.clone());
@@ -207,7 +211,10 @@ impl<'a> Scene<'a> {
         };
         let workers = (0..self.own.workers.len()).flat_map(|at| ["work", "local"].map(|name| nth(name, at)));
         let workers = workers.map(|name| (name.clone(), dir(&name, true)));
-        names.into_iter().map(|name| (name.to_owned(), dir(name, false))).chain(workers).collect()
+        // Where Spark takes its client from another tree, archives go with its own all the same.
+        let warm = services::warms(self).then(|| (warm::FOLDER.to_owned(), warm::folder("spark", USER)));
+        let names = names.into_iter().map(|name| (name.to_owned(), dir(name, false)));
+        names.chain(workers).chain(warm).collect()
     }
 
     /// Folders of what would otherwise be on the HDFS.

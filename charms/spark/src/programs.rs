@@ -2,6 +2,8 @@
 //! what cannot be done. Must not decide anything that the plan can.
 #![allow(clippy::disallowed_methods, reason = "a task's program becomes the driver that it prepared")]
 
+mod archives;
+
 use std::fs;
 use std::io::Read;
 use std::os::unix::fs::symlink;
@@ -10,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
-use stoker_charm::ProgramFn;
+use stoker_charm::{ProgramFn, warm};
 
 use crate::align;
 
@@ -23,8 +25,14 @@ pub(crate) const REFUSE: &str = "refuse";
 pub(crate) const APP: &str = "{app}";
 
 /// All programs by name.
-pub(crate) const ALL: &[(&str, ProgramFn)] =
-    &[(LAUNCH, launch), (REFUSE, refuse), (align::LINK, align::link), (align::ALIGN, align::ask)];
+pub(crate) const ALL: &[(&str, ProgramFn)] = &[
+    (LAUNCH, launch),
+    (REFUSE, refuse),
+    (align::LINK, align::link),
+    (align::ALIGN, align::ask),
+    (warm::START, warm::start),
+    (warm::MAKE, archives::make),
+];
 
 fn refuse(args: &[String]) -> Result<ExitCode> {
     bail!("cannot run the action: {}", args.join(" "))

@@ -74,6 +74,18 @@ fn check(plan: &Plan, observation: &Observation) -> Result<(), PlanError> {
         {
             return invalid(format!("folder `{name}`: `path` must be absolute, and only with `keep`"));
         }
+        if let Some(tree) = &dir.tree {
+            if !plan.trees.contains_key(tree) {
+                return invalid(format!(
+                    "folder `{name}` goes with tree `{tree}`, which the plan does not have"
+                ));
+            }
+            if dir.keep || dir.generation {
+                return invalid(format!(
+                    "folder `{name}` goes with its tree: it is neither kept nor a generation's"
+                ));
+            }
+        }
     }
     for (name, file) in &plan.files {
         mode(&format!("file `{name}`"), file.mode.as_deref())?;
@@ -189,6 +201,8 @@ fn check_service(plan: &Plan, name: &str, service: &Service) -> Result<(), PlanE
         let known = match follow.split_once(':') {
             Some(("tree", tree)) => plan.trees.contains_key(tree),
             Some(("file", file)) => has_file(plan, file),
+            // Where a folder is never changes; whoever follows it only reads there.
+            Some(("dir", dir)) => plan.dirs.contains_key(dir),
             _ => false,
         };
         if !known {
@@ -377,6 +391,12 @@ mod tests {
             (
                 json!({"format": 1, "generation": {"key": "k"}, "dirs": {"a": {"generation": true, "keep": true}}}),
                 "cannot be kept",
+            ),
+            (json!({"format": 1, "dirs": {"a": {"tree": "t"}}}), "which the plan does not have"),
+            (
+                json!({"format": 1, "trees": {"t": {"base": crate::ids::Digest::of(b"t")}},
+                    "dirs": {"a": {"tree": "t", "keep": true}}}),
+                "neither kept nor",
             ),
             (json!({"format": 1, "relations": {"3": {}}}), "not in the observation"),
             (json!({"format": 1, "files": {"../x": {}}}), "not a relative path"),

@@ -9,6 +9,7 @@ use stoker_charm::observation::Java;
 use stoker_charm::plan::{Limits, Restart, Service, Stop};
 use stoker_charm::probe::{Op, Probe};
 use stoker_charm::serde_json::{Value, json};
+use stoker_charm::warm;
 
 use super::upgrade::Phase;
 use super::{SECONDARY, Scene, USER, site, tasks};
@@ -16,6 +17,8 @@ use crate::config::Jvm;
 
 /// Up to this heap a daemon is small: cheap to start, its peak speed does not matter.
 const SMALL_HEAP: u64 = 1 << 30;
+/// From this heap on pointers are not what they are in the JVM's own archive.
+const HUGE_HEAP: u64 = 31 << 30;
 const SERVER: &str = "org.apache.hadoop.hdfs.server";
 
 /// Services of this unit.
@@ -136,9 +139,12 @@ fn jmx(port: &str, bean: &str, attribute: &str, op: Op, value: Value) -> Probe {
 fn daemon(scene: &Scene<'_>, role: &str, class: &str, jvm: &Jvm) -> Service {
     let mut command = vec![java(scene)];
     command.extend(jvm_options(scene, jvm));
-    command.extend(["-cp".to_owned(), classpath(role), class.to_owned()]);
+    let warms = warms(scene) && jvm.heap < HUGE_HEAP;
+    // Where a jar has configuration of its own, ours has to come before it.
+    let classpath = if warms { format!("{}:${{file:{role}}}", warm_jars()) } else { classpath(role) };
+    command.extend(["-cp".to_owned(), classpath, class.to_owned()]);
     let follows = if role == "secondary" { Vec::new() } else { vec![format!("file:{}", site::LIVE)] };
-    Service {
+    let mut service = Service {
         command,
         env: environment(scene, role),
         user: Some(USER.to_owned()),
@@ -153,7 +159,26 @@ fn daemon(scene: &Scene<'_>, role: &str, class: &str, jvm: &Jvm) -> Service {
         },
         limits: Limits { nofile: 65_536, ..Limits::default() },
         ..Service::default()
+    };
+    if warms {
+        // The SecondaryNameNode has most of the NameNode's classes.
+        let archive = if role == "datanode" { role } else { "namenode" };
+        warm::started(&mut service, "${tree:charm}/bin/hadoop", archive);
     }
+    service
+}
+
+/// Whether daemons start with class-data archives, once there are some.
+pub(super) fn warms(scene: &Scene<'_>) -> bool {
+    let plain = scene.facts.details.get("sites-in-jars") == Some(&Value::Bool(false));
+    plain && scene.java.version >= warm::SINCE && !scene.seen.charm.is_empty()
+}
+
+/// HDFS's jars as archives are made of them: the folder of its pages after the last class.
+pub(super) fn warm_jars() -> String {
+    ["common/*", "common/lib/*", "hdfs/*", "hdfs/lib/*", "hdfs"]
+        .map(|part| format!("${{tree:hadoop}}/share/hadoop/{part}"))
+        .join(":")
 }
 
 /// The Java executable.
@@ -217,4 +242,59 @@ fn jvm_options(scene: &Scene<'_>, jvm: &Jvm) -> Vec<String> {
     ]);
     out.extend(jvm.options.iter().cloned());
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use stoker_charm::observation::Observation;
+    use stoker_charm::plan::Plan;
+
+    use super::super::tests::{done, unit};
+    use super::*;
+
+    fn planned(sites: Value, change: impl FnOnce(&mut Observation)) -> Plan {
+        let mut seen = unit("hadoop/0", &["hadoop/0"], true);
+        let facts = &mut seen.resources.get_mut("hadoop").unwrap().facts;
+        facts.details.insert("sites-in-jars".into(), sites);
+        seen.ports = [("namenode", 8020), ("namenode-http", 9870)].map(|(n, p)| (n.to_owned(), p)).into();
+        let said = json!({"cluster-id": "CID-u1", "nameservice": "hadoop", "layout": null, "fresh": true,
+            "layout-datanode": null});
+        seen.tasks.insert("identify".into(), done(said));
+        change(&mut seen);
+        let plan = super::super::plan(&seen).unwrap();
+        stoker_charm::plan::parse(&stoker_charm::serde_json::to_vec(&plan).unwrap(), &seen).unwrap();
+        plan
+    }
+
+    #[test]
+    fn jars_come_first_where_daemons_start_by_archives() {
+        let plan = planned(json!(false), |_| {});
+        let namenode = &plan.services["namenode"];
+        let command = namenode.command.join(" ");
+        let start = "${tree:charm}/bin/hadoop start-jvm ${dir:warm} namenode /j17/bin/java ";
+        assert!(command.starts_with(start), "{command}");
+        assert!(
+            command.contains("/hdfs/lib/*:${tree:hadoop}/share/hadoop/hdfs:${file:namenode} "),
+            "{command}"
+        );
+        assert!(!namenode.trees.contains(&"charm".to_owned()), "another charm restarts nothing");
+        assert_eq!(plan.dirs["warm"].tree.as_deref(), Some("hadoop"));
+        let task = &plan.tasks["warm"];
+        assert!(task.idle && task.needs == ["namenode", "datanode"], "{task:?}");
+        let without = planned(json!(false), |seen| drop(seen.config.insert("warm".into(), json!(false))));
+        assert!(!without.tasks.contains_key("warm") && without.services == plan.services);
+    }
+
+    #[test]
+    fn configuration_comes_first_where_jars_have_their_own() {
+        for (sites, java) in [(json!(true), 17), (Value::Null, 17), (json!(false), 11)] {
+            let plan = planned(sites, |seen| seen.host.java.iter_mut().for_each(|j| j.version = java));
+            let command = plan.services["namenode"].command.join(" ");
+            assert!(
+                !command.contains("start-jvm") && command.contains(" -cp ${file:namenode}:"),
+                "{command}"
+            );
+            assert!(!plan.tasks.contains_key("warm") && !plan.dirs.contains_key("warm"));
+        }
+    }
 }

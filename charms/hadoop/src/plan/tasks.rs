@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use stoker_charm::ids::Digest;
 use stoker_charm::java as attached;
 use stoker_charm::observation::{Life, Observation, Relation, ServiceState};
-use stoker_charm::plan::Task;
+use stoker_charm::plan::{Service, Task};
 use stoker_charm::serde_json::{Value, json};
+use stoker_charm::warm;
 use stoker_charm::webhdfs::Folder;
 
 use super::cluster::result;
@@ -44,6 +45,35 @@ pub(super) fn all(scene: &Scene<'_>) -> BTreeMap<String, Task> {
         out.retain(|_, task| task.needs.iter().all(|need| need.starts_with("task:")));
     }
     out
+}
+
+/// Makes class-data archives once the daemons run, and again where they have come to fit no longer.
+pub(super) fn archives(scene: &Scene<'_>, services: &BTreeMap<String, Service>) -> Option<Task> {
+    let needs: Vec<String> = ["namenode", "datanode"]
+        .map(str::to_owned)
+        .into_iter()
+        .filter(|name| services.contains_key(name))
+        .collect();
+    let wanted = scene.options.warm && daemons::warms(scene) && !needs.is_empty();
+    wanted.then(|| Task {
+        idle: true,
+        every: Some("12h".to_owned()),
+        command: own(
+            warm::MAKE,
+            &[
+                ("folder", format!("${{dir:{}}}", warm::FOLDER)),
+                ("java", daemons::java(scene)),
+                ("classpath", daemons::warm_jars()),
+            ],
+        ),
+        user: Some(USER.to_owned()),
+        trees: vec!["charm".to_owned(), "hadoop".to_owned()],
+        dirs: vec![warm::FOLDER.to_owned()],
+        needs,
+        timeout: Some("30m".to_owned()),
+        retry: 1,
+        ..Task::default()
+    })
 }
 
 /// A call of one of the charm's own programs.

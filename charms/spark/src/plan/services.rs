@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use stoker_charm::plan::{Limits, Service, Stop};
+use stoker_charm::plan::{Limits, Service, Stop, Task};
 use stoker_charm::probe::{Op, Probe};
+use stoker_charm::warm;
 
 use super::defaults::mebibytes;
 use super::generation::nth;
@@ -14,6 +15,10 @@ use super::{SECRET, Scene, USER};
 /// Daemons live long and compute little: a small compiler and collector start fastest and take the least.
 const DAEMON_FLAGS: [&str; 3] =
     ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError"];
+
+/// From this heap on pointers are not what they are in the JVM's own archive.
+const HUGE_HEAP: u64 = 31 << 30;
+const MASTER: &str = "org.apache.spark.deploy.master.Master";
 
 /// All services of the unit.
 pub(super) fn services(scene: &Scene<'_>) -> BTreeMap<String, Service> {
@@ -40,7 +45,7 @@ fn master(scene: &Scene<'_>) -> Service {
         scene.config.daemon_memory,
         &scene.config.jvm.master,
         &[
-            "org.apache.spark.deploy.master.Master",
+            MASTER,
             "--host",
             "${address:default}",
             "--port",
@@ -95,8 +100,8 @@ fn worker(scene: &Scene<'_>, at: usize) -> Service {
     service.dirs = vec!["home".to_owned(), nth("work", at), nth("local", at)];
     service.ports = vec![nth("worker", at), nth("worker-ui", at)];
     // Executors run the Python of the notebook that they work for; a new notebook is no reason to stop them.
-    service.follows =
-        scene.notebooks.iter().filter(|n| n.python.is_some()).map(|n| format!("tree:{}", n.tree())).collect();
+    let pythons = scene.notebooks.iter().filter(|n| n.python.is_some());
+    service.follows.extend(pythons.map(|n| format!("tree:{}", n.tree())));
     if scene.seen.resources.contains_key("python") {
         service.follows.push("tree:python".to_owned());
     }
@@ -138,12 +143,18 @@ fn history(scene: &Scene<'_>) -> Service {
 
 /// What the daemons have in common.
 fn daemon(scene: &Scene<'_>, conf: &str, heap: u64, options: &[String], main: &[&str]) -> Service {
-    let mut command = vec![format!("{}/bin/java", scene.java.home), format!("-Xmx{}", mebibytes(heap))];
+    let mut command = vec![java(scene), format!("-Xmx{}", mebibytes(heap))];
     command.extend(DAEMON_FLAGS.map(ToOwned::to_owned));
+    let warms = conf == "daemon" && warms(scene) && heap < HUGE_HEAP;
+    if warms {
+        // A jar that comes before our configuration may have one of its own.
+        command.push(logs_by(&format!("${{file:{conf}}}"), scene.spark.log4j));
+    }
     command.extend(options.iter().map(|option| super::defaults::escaped(option)));
-    command.extend(["-cp".to_owned(), classpath(scene, conf)]);
+    let classpath = if warms { format!("{}:${{file:{conf}}}", jars(scene)) } else { classpath(scene, conf) };
+    command.extend(["-cp".to_owned(), classpath]);
     command.extend(main.iter().map(|word| (*word).to_owned()));
-    Service {
+    let mut service = Service {
         command,
         env: environment(scene, conf),
         user: Some(USER.to_owned()),
@@ -153,6 +164,69 @@ fn daemon(scene: &Scene<'_>, conf: &str, heap: u64, options: &[String], main: &[
         stop: Stop { grace: "60s".to_owned(), ..Stop::default() },
         limits: Limits { nofile: 65_536, ..Limits::default() },
         ..Service::default()
+    };
+    if warms {
+        let archive = if main.first().is_some_and(|class| *class == MASTER) { "master" } else { "worker" };
+        warm::started(&mut service, "${tree:charm}/bin/spark", archive);
+    }
+    service
+}
+
+/// Whether master and workers start with class-data archives, once there are some. Executors and drivers do not: their
+/// class paths are Spark's launcher's to make, configuration first.
+pub(super) fn warms(scene: &Scene<'_>) -> bool {
+    scene.java.version >= warm::SINCE && !scene.seen.charm.is_empty()
+}
+
+/// Makes those archives once the daemons run, and again where they have come to fit no longer.
+pub(super) fn archives(scene: &Scene<'_>, services: &BTreeMap<String, Service>) -> Option<Task> {
+    let needs: Vec<String> = ["master", "worker"]
+        .map(ToOwned::to_owned)
+        .into_iter()
+        .filter(|name| services.contains_key(name))
+        .collect();
+    let mut trees = scene.alignment.tree_names();
+    trees.push("charm".to_owned());
+    (scene.config.warm && warms(scene) && !needs.is_empty()).then(|| Task {
+        idle: true,
+        every: Some("12h".to_owned()),
+        command: vec![
+            "${tree:charm}/bin/spark".to_owned(),
+            warm::MAKE.to_owned(),
+            format!("${{dir:{}}}", warm::FOLDER),
+            java(scene),
+            jars(scene),
+            scene.spark.log4j.to_string(),
+        ],
+        env: [("SPARK_HOME", "${tree:spark}"), ("SPARK_SCALA_VERSION", scene.spark.scala.as_str())]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into(),
+        user: Some(USER.to_owned()),
+        trees,
+        dirs: names(&[warm::FOLDER]),
+        needs,
+        timeout: Some("30m".to_owned()),
+        retry: 1,
+        ..Task::default()
+    })
+}
+
+fn java(scene: &Scene<'_>) -> String {
+    format!("{}/bin/java", scene.java.home)
+}
+
+/// Jars alone, as archives are made of them.
+fn jars(scene: &Scene<'_>) -> String {
+    let spark = "${tree:spark}/jars/*".to_owned();
+    std::iter::once(spark).chain(scene.alignment.provided_classpath()).collect::<Vec<_>>().join(":")
+}
+
+/// The option that names the log's configuration, which a folder has under its usual name.
+pub(crate) fn logs_by(folder: &str, log4j: u64) -> String {
+    if log4j >= 2 {
+        format!("-Dlog4j2.configurationFile=file:{folder}/log4j2.properties")
+    } else {
+        format!("-Dlog4j.configuration=file:{folder}/log4j.properties")
     }
 }
 

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use stoker_charm::ids::Digest;
 
 mod follow;
+mod warm;
 
 use super::*;
 
@@ -71,8 +72,9 @@ fn a_cluster_of_its_own() {
     assert_eq!(plan.status.state, State::Active, "{:?}", plan.status);
     assert_eq!(plan.services.keys().collect::<Vec<_>>(), ["history", "master", "worker"]);
     assert_eq!(plan.services["worker"].needs, ["master"]);
-    assert!(plan.services["master"].command[0].starts_with("/jdk17/"), "25 is not for Spark 3.5");
-    assert!(plan.trees["spark"].take.is_empty() && plan.tasks.is_empty() && plan.verdicts.is_empty());
+    assert!(plan.services["history"].command[0].starts_with("/jdk17/"), "25 is not for Spark 3.5");
+    assert!(plan.trees["spark"].take.is_empty() && plan.verdicts.is_empty());
+    assert_eq!(plan.tasks.keys().collect::<Vec<_>>(), ["warm"]);
     assert_eq!(plan.state.app["master"], "spark/0");
     // 8 GiB less a tenth, two daemons of 512 MiB and a history server of 1 GiB.
     let worker = plan.services["worker"].command.join(" ");
@@ -84,6 +86,21 @@ fn a_cluster_of_its_own() {
         !planned(&related("3.4.1")).dirs.values().any(|dir| dir.keep),
         "with an HDFS there is nothing to keep here"
     );
+}
+
+#[test]
+fn others_may_look_at_its_pages_and_end_nothing() {
+    let ends = |seen: &Value| {
+        let plan = planned(seen);
+        let services: Vec<_> =
+            plan.files.iter().filter(|(_, file)| file.text.contains("rest.enabled false")).collect();
+        assert!(!services.is_empty());
+        services.iter().all(|(_, file)| !file.text.contains("spark.ui.killEnabled false"))
+    };
+    let mut seen = alone();
+    assert!(ends(&seen));
+    seen["exposed"] = json!({"to": []});
+    assert!(!ends(&seen));
 }
 
 #[test]
@@ -294,7 +311,8 @@ fn companions_of_a_version_keep_its_client_or_ask_for_it() {
 #[test]
 fn jars_are_linked_where_nothing_is_swapped() {
     let mut seen = related("3.3.4");
-    assert!(planned(&seen).tasks.is_empty(), "the same version: there is nothing to prove");
+    let tasks = planned(&seen).tasks;
+    assert_eq!(tasks.keys().collect::<Vec<_>>(), ["warm"], "the same version: there is nothing to prove");
     seen["resources"]["jars"] = jars("2.12");
     let plan = planned(&seen);
     assert_eq!(
@@ -416,7 +434,9 @@ fn a_worker_elsewhere_follows() {
     assert_eq!(plan.services.keys().collect::<Vec<_>>(), ["worker"]);
     assert_eq!(plan.services["worker"].command.last().unwrap(), "spark://10.0.0.4:7077");
     assert!(text(&plan, "driver/spark-defaults.conf").contains("spark.cores.max 8\n"), "half of 12 + 4");
-    assert_eq!((plan.trees["spark"].take.len(), plan.tasks.len()), (2, 0));
+    assert_eq!(plan.trees["spark"].take.len(), 2);
+    assert_eq!(plan.tasks.keys().collect::<Vec<_>>(), ["warm"]);
+    assert_eq!(plan.tasks["warm"].needs, ["worker"]);
     // The master's unit is gone: the leader chooses anew.
     seen["units"] = json!(["spark/1"]);
     seen["leader"] = json!(true);
@@ -439,7 +459,7 @@ fn a_notebook_gets_all_that_its_drivers_need() {
     assert_eq!(defaults.get("spark.authenticate.secret"), None);
     assert_eq!(told.unit["python-ready"], "${tree:python-n7}");
     assert_eq!(plan.trees["python-n7"].base.to_string(), digest("python"));
-    assert_eq!(plan.services["worker"].follows, ["tree:python-n7"]);
+    assert!(plan.services["worker"].follows.contains(&"tree:python-n7".to_owned()));
     assert_eq!(plan.secrets["auth"].grant, [7]);
     assert!(plan.relations["4"].app["dirs"].contains("/user/stoker-jupyter"));
     // New folders were asked for, so drivers have to wait until they are made.
