@@ -7,6 +7,7 @@
     reason = "a test, of the crate where processes are started"
 )]
 
+mod apart;
 mod endings;
 mod lost;
 mod place;
