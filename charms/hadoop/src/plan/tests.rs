@@ -235,6 +235,16 @@ fn settles_ready_with_folders_and_checkpoints() {
 }
 
 #[test]
+fn it_says_where_names_are_trusted() {
+    let mut seen = unit("hadoop/0", &["hadoop/0"], true);
+    settle(&mut seen, &[0]);
+    assert!(!planned(&seen).status.message.contains("trusts"));
+    seen.exposed = Some(serde_json::from_value(json!({"to": ["10.0.0.0/8"]})).unwrap());
+    let status = planned(&seen).status;
+    assert!(status.state == State::Active && status.message.contains("trusts whatever name"), "{status:?}");
+}
+
+#[test]
 fn once_formatted_never_again() {
     let mut seen = unit("hadoop/0", &["hadoop/0"], true);
     let end = settle(&mut seen, &[0]);

@@ -38,6 +38,10 @@ fn authenticated() -> Properties {
 pub(super) fn daemon(scene: &Scene<'_>) -> Pairs {
     let mut all = authenticated();
     all.set("spark.master.rest.enabled", false);
+    if scene.seen.exposed.is_some() {
+        // Pages ask nobody who he is: others may look, and end nothing.
+        all.set("spark.ui.killEnabled", false);
+    }
     // A guard for drivers that bring no defaults of ours; those have the exact share of the whole cluster.
     let guard = scene.config.default_cores.unwrap_or(scene.cluster.worker_cores.div_ceil(2).max(1));
     all.set("spark.deploy.defaultCores", guard);
