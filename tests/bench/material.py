@@ -3,7 +3,7 @@
 Owns where they are and how they are made: by `packaging/stage`, and by the recipes through an agent of the cache's own.
 It must not measure anything.
 """
-import json, os, pathlib, re, shutil, subprocess, sys, tempfile, time
+import fcntl, json, os, pathlib, re, shutil, subprocess, sys, tempfile, time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "stoker"
@@ -32,6 +32,13 @@ class Agent:
     def __init__(self, bin_dir, folder):
         self.bin, self.dir = pathlib.Path(bin_dir) / "stoker", pathlib.Path(folder)
         self.log = open(self.dir.with_suffix(".log"), "ab")
+        # Another bench's agent there would be ended with this one's. No child has this file.
+        self.turn = open(self.dir.with_suffix(".turn"), "ab")
+        try:
+            fcntl.flock(self.turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            talk(f"waiting for another bench in {self.dir}")
+            fcntl.flock(self.turn, fcntl.LOCK_EX)
         self.process = subprocess.Popen([self.bin, "agent", "--dir", self.dir], stdout=self.log, stderr=self.log,
                                         start_new_session=True)
         end = time.monotonic() + 60
@@ -56,6 +63,7 @@ class Agent:
         self("down", check=False)
         self.process.wait(120)
         self.log.close()
+        self.turn.close()
 
 
 def builds(agent, wanted):
