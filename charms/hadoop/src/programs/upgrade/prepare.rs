@@ -100,7 +100,8 @@ pub(super) fn lacks(info: &Value, units: usize) -> Option<String> {
 /// Files that are being written; where a NameNode does not count them (before 2.8), none are known of.
 fn written(node: &NameNode) -> Option<String> {
     let files = node.attribute(SYSTEM, "NumFilesUnderConstruction").ok()?.as_u64()?;
-    (files > 0).then(|| format!("{files} files are being written; with now=true they are cut off"))
+    let what = if files == 1 { "a file is".to_owned() } else { format!("{files} files are") };
+    (files > 0).then(|| format!("{what} being written"))
 }
 
 /// Copies the newest image with what belongs to it; the copy is there whole or not at all.
