@@ -103,7 +103,8 @@ fn text(document: &Comparison) -> String {
                 lines.extend(unified(a, b).iter().map(|line| format!("  {line}")));
             }
             _ => {
-                let (a, b) = parted(&shown(before), &shown(after));
+                let none = if what.starts_with("option ") { "default" } else { "none" };
+                let (a, b) = parted(&shown(before, none), &shown(after, none));
                 lines.push(format!("{what}: {a} → {b}"));
             }
         }
@@ -111,9 +112,9 @@ fn text(document: &Comparison) -> String {
     lines.join("\n") + "\n"
 }
 
-fn shown(value: &Value) -> String {
+fn shown(value: &Value, none: &str) -> String {
     match value {
-        Value::Null => "none".to_owned(),
+        Value::Null => none.to_owned(),
         Value::String(text) => text.clone(),
         other => other.to_string(),
     }
@@ -159,8 +160,7 @@ mod tests {
         let two = release(2, "2 (2.0)", json!({"same": 1, "lines": "a\nc\n", "new": true}));
         let found = differences(&one, &two);
         let document = Comparison { application: "web".into(), from: 1, to: 2, differences: found };
-        let said =
-            "resource web: 1 (1.0) → 2 (2.0)\noption lines:\n    a\n  - b\n  + c\noption new: none → true\n";
+        let said = "resource web: 1 (1.0) → 2 (2.0)\noption lines:\n    a\n  - b\n  + c\noption new: default → true\n";
         assert_eq!(text(&document), said);
         let back = differences(&two, &one);
         assert_eq!(back.len(), 3);

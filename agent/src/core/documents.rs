@@ -36,10 +36,10 @@ fn difference(before: Option<&Release>, release: &Release) -> Vec<String> {
     lines.extend(
         pairs(&numbers(before), &numbers(release)).into_iter().map(|line| format!("resource {line}")),
     );
-    let pins = |r: &Release| -> BTreeMap<String, Value> {
-        r.pins.iter().map(|name| (name.clone(), json!("pinned"))).collect()
-    };
-    lines.extend(pairs(&pins(before), &pins(release)).into_iter().map(|line| format!("resource {line}")));
+    lines.extend(release.pins.difference(&before.pins).map(|name| format!("resource {name} pinned")));
+    lines.extend(
+        before.pins.difference(&release.pins).map(|name| format!("resource {name} no longer pinned")),
+    );
     lines
 }
 
@@ -59,7 +59,8 @@ impl Core {
             let version = |(name, n): (&String, &u64)| {
                 let record = snapshot.revisions.get(&(app.to_owned(), name.clone(), *n));
                 let version = record.map(|r| r.facts.version.clone()).unwrap_or_default();
-                (name.clone(), format!("{n} ({version})"))
+                let pinned = if release.pins.contains(name) { ", pinned" } else { "" };
+                (name.clone(), format!("{n} ({version}){pinned}"))
             };
             let before = i.checked_sub(1).map(|at| all[at].as_ref());
             let at = |unit: &&UnitId| {
