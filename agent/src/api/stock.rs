@@ -16,6 +16,9 @@ pub(crate) struct BuildsUsage {
     pub bytes: u64,
     /// Bytes that the disk gives for everything below the builds' folder, each file counted once: what `du` says.
     pub disk_bytes: u64,
+    /// Bytes that the disk gives for what goes with trees and can be made again.
+    #[serde(default)]
+    pub warm_bytes: u64,
 }
 
 /// What POST `/v1/builds/collect` takes.

@@ -165,12 +165,16 @@ fn table(builds: &[Build]) -> String {
 
 /// What is on the disk in all; said to people beside the table.
 fn total(usage: &BuildsUsage) -> String {
-    format!(
+    let all = format!(
         "on disk {} in all, what is shared counted once: {} files, {} trees",
         bytes(usage.disk_bytes),
         usage.blobs,
         usage.trees
-    )
+    );
+    match usage.warm_bytes {
+        0 => all,
+        warm => format!("{all}; beside them {} that make starts faster", bytes(warm)),
+    }
 }
 
 fn text(build: &Build) -> String {

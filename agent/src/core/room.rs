@@ -2,6 +2,7 @@
 //! how it goes is the host's.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -249,18 +250,31 @@ impl Core {
     /// What builds take on the disk.
     pub(crate) async fn builds_usage(&self) -> Result<BuildsUsage, Problem> {
         let builds = Arc::clone(&self.builds);
-        let usage = tokio::task::spawn_blocking(move || builds.usage())
+        let warm = self.paths.warm.clone();
+        let (usage, warm_bytes) = tokio::task::spawn_blocking(move || (builds.usage(), disk_bytes(&warm)))
             .await
-            .map_err(|e| Problem::internal("cannot count what builds take", &e))?
-            .map_err(|e| refused(&e))?;
+            .map_err(|e| Problem::internal("cannot count what builds take", &e))?;
+        let usage = usage.map_err(|e| refused(&e))?;
         Ok(BuildsUsage {
             builds: usage.builds,
             trees: usage.trees,
             blobs: usage.blobs,
             bytes: usage.bytes,
             disk_bytes: usage.total_disk_bytes,
+            warm_bytes,
         })
     }
+}
+
+/// Bytes the disk gives for a folder's files, links not followed. What goes away meanwhile takes nothing.
+fn disk_bytes(folder: &Path) -> u64 {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let one = |entry: std::fs::DirEntry| match entry.metadata() {
+        Ok(meta) if meta.is_dir() => disk_bytes(&entry.path()),
+        Ok(meta) => meta.blocks() * 512,
+        Err(_) => 0,
+    };
+    entries.map(one).sum()
 }
 
 /// Why a collection did not come to its end: a problem of ours, or of the builds.

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use stoker_model::ids::Digest;
 
 use super::records::{living, service_names};
 use super::{Found, Records};
@@ -35,6 +36,12 @@ pub(super) fn check(dir: &Path, records: &Records, found: &mut Found) {
     for empty in ["builds/incoming", "cache/making", "run/scratch"] {
         for name in names(&dir.join(empty)) {
             found.unrest("files", format!("{empty}/{name} is left"));
+        }
+    }
+    for name in names(&dir.join("warm")) {
+        // What went with a tree that was collected goes with the next collection.
+        if Digest::from_hex(&name).is_err() {
+            found.damage("files", format!("warm/{name} goes with no tree"));
         }
     }
     unready(dir, found);
