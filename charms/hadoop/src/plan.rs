@@ -330,7 +330,7 @@ impl<'a> Scene<'a> {
             return Status::new(State::Blocked, problem.says.clone()).fix(problem.fix.clone());
         }
         if let Some(upgrade) = &self.upgrade {
-            return upgrade.status(self.seen, &self.attached, &self.serves());
+            return upgrade.status(self.seen, &self.cluster, &self.attached, &self.serves());
         }
         if let Some(difference) = &self.difference {
             let runs = self.runs();

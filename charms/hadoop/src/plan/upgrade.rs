@@ -227,13 +227,21 @@ impl Upgrade {
 
     /// No daemon of the application runs. (What is seen are the services of what was applied.)
     fn all_stopped(&self, seen: &Observation, cluster: &Cluster) -> bool {
+        seen.services.is_empty() && self.not_stopped(seen, cluster).next().is_none()
+    }
+
+    /// Other units that have not said that their daemons are stopped.
+    fn not_stopped<'a>(
+        &self,
+        seen: &'a Observation,
+        cluster: &'a Cluster,
+    ) -> impl Iterator<Item = &'a String> + use<'a> {
         let nr = self.nr.to_string();
-        let bags: Vec<_> = seen.relations.iter().filter(|relation| relation.endpoint == MEMBERS).collect();
-        let says = |unit: &String| {
-            bags.iter().any(|bag| bag.units.get(unit).and_then(|bag| bag.get(STOPPED)) == Some(&nr))
-        };
         let others = seen.units.iter().filter(|unit| **unit != seen.unit && **unit != cluster.namenode);
-        seen.services.is_empty() && others.into_iter().all(says)
+        others.filter(move |unit| {
+            let mut members = seen.relations.iter().filter(|relation| relation.endpoint == MEMBERS);
+            !members.any(|relation| relation.units.get(*unit).and_then(|bag| bag.get(STOPPED)) == Some(&nr))
+        })
     }
 
     /// What this unit tells once its daemons are stopped.

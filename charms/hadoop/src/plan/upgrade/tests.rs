@@ -372,6 +372,8 @@ fn the_other_units_follow() {
     world.ask("upgrade");
     world.settle();
     assert_eq!(world.phase(), Some(Phase::Stop), "it waits for the other");
+    let said = &world.applied.status.message;
+    assert!(said.contains("stopping HDFS (hadoop/1 still to be stopped)"), "{said}");
     assert!(exchange(&mut world).services.is_empty());
     world.settle();
     assert_eq!(world.phase(), Some(Phase::Open));

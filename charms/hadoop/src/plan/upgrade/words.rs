@@ -4,6 +4,7 @@ use stoker_charm::observation::Observation;
 use stoker_charm::status::{State, Status};
 
 use super::{Build, Difference, Phase, Upgrade};
+use crate::plan::cluster::Cluster;
 
 impl Difference {
     /// The build and the data, side by side.
@@ -43,7 +44,13 @@ impl Difference {
 
 impl Upgrade {
     /// Where it is and what comes next. `serves` is what is said of a filesystem that serves.
-    pub(crate) fn status(&self, seen: &Observation, attached: &Build, serves: &str) -> Status {
+    pub(crate) fn status(
+        &self,
+        seen: &Observation,
+        cluster: &Cluster,
+        attached: &Build,
+        serves: &str,
+    ) -> Status {
         let app = &seen.app;
         let (from, to) = (self.from.version(), self.to.version());
         if self.phase == Phase::Open {
@@ -87,7 +94,13 @@ impl Upgrade {
         }
         let waits = self.phase.waits_for().and_then(|task| seen.tasks.get(task));
         let waits = waits.map(|task| task.reason.as_str()).filter(|reason| !reason.is_empty());
-        let waits = waits.map(|reason| format!(" ({reason})")).unwrap_or_default();
+        let mut waits = waits.map(|reason| format!(" ({reason})")).unwrap_or_default();
+        if matches!(self.phase, Phase::Stop | Phase::BackStop) && cluster.here && seen.services.is_empty() {
+            let units: Vec<&str> = self.not_stopped(seen, cluster).map(String::as_str).collect();
+            if !units.is_empty() {
+                waits = format!(" ({} still to be stopped)", units.join(", "));
+            }
+        }
         Status::new(State::Waiting, format!("{what}, {step}{waits}; next: {next}"))
     }
 
