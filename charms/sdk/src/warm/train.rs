@@ -17,7 +17,7 @@ use rustix::process::{Pid, Signal, kill_process, setpriority_process};
 use super::record::{self, Identity};
 
 /// How long a busy host is waited for, at most.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 /// How long anything of a JVM may take: at the lowest priority that can be long.
 const LIMIT: Duration = Duration::from_mins(10);
 const LOOK: Duration = Duration::from_millis(200);
