@@ -11,6 +11,8 @@ use serde_json::Value;
 pub(super) const HIDDEN: &str = "[removed]";
 /// A known value that is shorter is taken out only where its key says what it is: it would be found all over.
 const SHORTEST: usize = 4;
+/// A value that records hold below a key that sounds secret is looked for everywhere from this length on.
+const WORD: usize = 6;
 /// A line of a long secret counts by itself from this length on.
 const LINE: usize = 16;
 /// What the name of a key says where its value is a secret. Signs between words do not count.
@@ -42,6 +44,13 @@ pub(super) fn sounds_secret(name: &str) -> bool {
     let plain: String =
         name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect();
     WORDS.iter().any(|word| plain.contains(word))
+}
+
+/// Whether a value is no word and no number that is said elsewhere for other reasons.
+fn is_telling(value: &str) -> bool {
+    let has = |what: fn(&char) -> bool| value.chars().any(|c| what(&c));
+    let mixed = has(|c| c.is_ascii_digit()) && has(|c| c.is_alphabetic());
+    value.len() >= 8 && (mixed || has(|c| !c.is_alphanumeric() && !c.is_whitespace() && !".,-_".contains(*c)))
 }
 
 /// What stands for a secret, or says nothing, and is worth showing.
@@ -122,22 +131,26 @@ impl Redactor {
                 }
             }
             Value::Array(list) => list.iter().for_each(|value| self.walk(value, secret)),
-            Value::String(text) if secret => self.add(text),
-            // What texts have in them as NAME=VALUE.
+            // Short words would be taken out of every sentence: they go where they stand alone.
+            Value::String(text) if secret => {
+                if text.len() >= WORD || text.contains(|c: char| c.is_ascii_digit()) {
+                    self.add(text);
+                }
+            }
+            // What texts have in them as NAME=VALUE may be anything.
             Value::String(text) => {
-                for (_, value) in pairs(text) {
-                    let value = value.to_owned();
-                    self.add(&value);
+                for (_, value) in pairs(text).into_iter().filter(|(_, value)| is_telling(value)) {
+                    self.add(value);
                 }
             }
             _ => {}
         }
     }
 
-    /// A known value that is in `bytes`: where the report's own work is checked. Never shown.
+    /// Whether a known value is in `bytes`: how the report's own work is checked. Words and numbers may be there by chance.
     pub(super) fn found_in(&self, bytes: &[u8]) -> bool {
         let text = String::from_utf8_lossy(bytes);
-        self.known.iter().any(|known| text.contains(known.as_str()))
+        self.known.iter().any(|known| is_telling(known) && text.contains(known.as_str()))
     }
 
     /// A text without what is secret.
@@ -367,6 +380,19 @@ mod tests {
             "options": [{"name": "admin-token", "value": HIDDEN, "default": ""}], "tokens": [HIDDEN, "${secret:x}"],
             "auth_secret": HIDDEN, "enabled_token": true});
         assert_eq!(Redactor::default().document(&document), shown);
+    }
+
+    #[test]
+    fn words_of_sentences_stay() {
+        let mut redactor = Redactor::default();
+        redactor.learn(
+            &json!({"log": "cannot log in: password: missing", "pin_token": "1234", "a_secret": "color"}),
+        );
+        assert_eq!(redactor.text("what is missing has a color"), "what is missing has a color");
+        assert_eq!(redactor.text("token: missing"), "token: [removed]");
+        assert!(!redactor.found_in(b"pid 12345, color"), "there by chance");
+        redactor.learn(&json!({"log": "password: m1ss!ng-x"}));
+        assert_eq!(redactor.text("so m1ss!ng-x"), "so [removed]");
     }
 
     #[test]
