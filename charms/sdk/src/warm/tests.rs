@@ -27,7 +27,8 @@ fn published(folder: &Path, java: &Path, content: &[u8]) -> PathBuf {
     fs::write(&archive, content).unwrap();
     let jvm = record::Identity::of(java).unwrap();
     record::publish(&archives, "master", &jvm, &jvm.own_archive().unwrap(), &archive).unwrap();
-    fs::remove_dir_all(&scratch).unwrap();
+    fs::remove_file(&archive).unwrap();
+    fs::remove_dir(&scratch).unwrap();
     archives
 }
 

@@ -42,9 +42,11 @@ impl Maker {
         let (folder, java) = (PathBuf::from(folder), PathBuf::from(java));
         let jvm =
             Identity::of(&java).with_context(|| format!("cannot find the JVM of `{}`", java.display()))?;
-        // All that it starts has its priority. Where sessions are scheduled apart, so has the session.
+        // All that it starts has its priority. Where sessions are scheduled apart, so has the session, if it is its own.
         let _ = setpriority_process(None, 19);
-        let _ = fs::write("/proc/self/autogroup", "19");
+        if std::env::var_os("STOKER_SERVICE").is_some() {
+            let _ = fs::write("/proc/self/autogroup", "19");
+        }
         let path = folder.join(".lock");
         let lock = File::create(&path).with_context(|| format!("cannot open `{}`", path.display()))?;
         flock(&lock, FlockOperation::LockExclusive).context("cannot wait for another maker")?;
