@@ -99,7 +99,10 @@ fn context_host(parts: &[Part]) -> String {
         Some(Body::Document(facts)) => facts["name"].as_str().unwrap_or("host").to_owned(),
         _ => "host".to_owned(),
     };
-    name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).take(40).collect()
+    name.chars()
+        .map(|c| if c.is_ascii_alphanumeric() || "-.".contains(c) { c } else { '_' })
+        .take(40)
+        .collect()
 }
 
 fn with_end(base: &Path, end: &str) -> PathBuf {
