@@ -48,9 +48,9 @@ pub(super) fn sounds_secret(name: &str) -> bool {
 
 /// Whether a value is no word and no number that is said elsewhere for other reasons.
 fn is_telling(value: &str) -> bool {
-    let has = |what: fn(&char) -> bool| value.chars().any(|c| what(&c));
-    let mixed = has(|c| c.is_ascii_digit()) && has(|c| c.is_alphabetic());
-    value.len() >= 8 && (mixed || has(|c| !c.is_alphanumeric() && !c.is_whitespace() && !".,-_".contains(*c)))
+    let mixed = value.contains(|c: char| c.is_ascii_digit()) && value.contains(char::is_alphabetic);
+    let odd = |c: char| !c.is_alphanumeric() && !c.is_whitespace() && !".,-_".contains(c);
+    value.len() >= 8 && (mixed || value.contains(odd))
 }
 
 /// What stands for a secret, or says nothing, and is worth showing.
@@ -132,11 +132,9 @@ impl Redactor {
             }
             Value::Array(list) => list.iter().for_each(|value| self.walk(value, secret)),
             // Short words would be taken out of every sentence: they go where they stand alone.
-            Value::String(text) if secret => {
-                if text.len() >= WORD || text.contains(|c: char| c.is_ascii_digit()) {
-                    self.add(text);
-                }
-            }
+            Value::String(text)
+                if secret && text.len() < WORD && !text.contains(|c: char| c.is_ascii_digit()) => {}
+            Value::String(text) if secret => self.add(text),
             // What texts have in them as NAME=VALUE may be anything.
             Value::String(text) => {
                 for (_, value) in pairs(text).into_iter().filter(|(_, value)| is_telling(value)) {
