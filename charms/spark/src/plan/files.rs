@@ -12,11 +12,22 @@ use crate::config::Pairs;
 /// How much rather than others executors are killed: as if they took half of all memory more than they do.
 const EXPENDABLE: u32 = 500;
 
+/// Spark 4 asks for a module that it can do without; a JVM that was made without it does not start then. Runtimes tell
+/// their modules in `release`.
+const WITHOUT_VECTOR: &str = "\
+if grep -q '^MODULES=' \"$JAVA_HOME/release\" && ! grep -q 'jdk\\.incubator\\.vector' \"$JAVA_HOME/release\"; then
+  for word do
+    shift
+    [ \"$word\" = --add-modules=jdk.incubator.vector ] || set -- \"$@\" \"$word\"
+  done
+fi 2>/dev/null
+";
+
 /// Folders of files: `daemon` (master, worker), `history`, `driver`, `hadoop`, `executor` (the Java of executors).
 pub(super) fn files(scene: &Scene<'_>) -> BTreeMap<String, File> {
     let mut files = BTreeMap::new();
     let java = File {
-        text: executor_java(&scene.java.home),
+        text: executor_java(&scene.java.home, stoker_charm::java::attached(scene.seen).is_some()),
         mode: Some("0750".to_owned()),
         user: Some(USER.to_owned()),
         live: false,
@@ -46,10 +57,11 @@ pub(super) fn files(scene: &Scene<'_>) -> BTreeMap<String, File> {
 
 /// What a worker takes for Java where it starts an executor. Executors, and the Pythons below them, are what the kernel
 /// is to kill where memory runs short: not their worker, which is in the same group, nor what else the host runs.
-fn executor_java(home: &str) -> String {
+fn executor_java(home: &str, attached: bool) -> String {
+    let home = quoted(home);
+    let cut = if attached { WITHOUT_VECTOR } else { "" };
     format!(
-        "#!/bin/sh\n{{ echo {EXPENDABLE} >/proc/self/oom_score_adj; }} 2>/dev/null\nexport JAVA_HOME={}\nexec \"$JAVA_HOME/bin/java\" \"$@\"\n",
-        quoted(home)
+        "#!/bin/sh\n{{ echo {EXPENDABLE} >/proc/self/oom_score_adj; }} 2>/dev/null\nexport JAVA_HOME={home}\n{cut}exec \"$JAVA_HOME/bin/java\" \"$@\"\n"
     )
 }
 
@@ -136,4 +148,34 @@ fn log4j(scene: &Scene<'_>) -> (&'static str, String) {
     over(&mut all, &scene.config.log4j);
     let lines: Vec<String> = all.iter().map(|(key, value)| format!("{key}={value}\n")).collect();
     (name, lines.concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    /// What a Java whose `release` is this is started with.
+    #[allow(clippy::disallowed_methods, reason = "runs the script")]
+    fn started(release: &str, words: &[&str]) -> String {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::create_dir(home.path().join("bin")).unwrap();
+        std::fs::write(home.path().join("release"), release).unwrap();
+        let java = home.path().join("bin/java");
+        std::fs::write(&java, "#!/bin/sh\nfor word do printf '<%s>' \"$word\"; done\n").unwrap();
+        std::fs::set_permissions(&java, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let text = executor_java(&home.path().display().to_string(), true);
+        let done = std::process::Command::new("/bin/sh").args(["-c", &text, "java"]).args(words).output();
+        String::from_utf8(done.unwrap().stdout).unwrap()
+    }
+
+    #[test]
+    fn a_java_is_not_asked_for_a_module_that_it_was_made_without() {
+        let words = ["-Xmx1g", "--add-modules=jdk.incubator.vector", "a b", "", "*"];
+        let all = "<-Xmx1g><--add-modules=jdk.incubator.vector><a b><><*>";
+        assert_eq!(started("MODULES=\"java.base java.se\"\n", &words), "<-Xmx1g><a b><><*>");
+        assert_eq!(started("MODULES=\"java.base jdk.incubator.vector\"\n", &words), all);
+        assert_eq!(started("JAVA_VERSION=\"17\"\n", &words), all);
+    }
 }
