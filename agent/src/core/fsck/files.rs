@@ -107,7 +107,8 @@ fn service_records(dir: &Path, records: &Records, found: &mut Found) {
     }
 }
 
-/// The files of a unit are those of its applied plan and its candidate, byte by byte.
+/// The files of a unit are those of its applied plan and its candidate, byte by byte, and what living generations were
+/// planned from.
 fn rendered(folder: &Path, local: &Value, unit: &str, found: &mut Found) {
     let mut wanted: BTreeSet<PathBuf> = BTreeSet::new();
     for applied in living(local).chain([&local["candidate"]]) {
@@ -128,6 +129,8 @@ fn rendered(folder: &Path, local: &Value, unit: &str, found: &mut Found) {
             }
         }
     }
+    let generations = living(local).filter_map(|applied| applied["bindings"]["generation"]["n"].as_u64());
+    wanted.extend(generations.map(|n| folder.join("files/inputs").join(format!("{n}.json"))));
     let mut files = Vec::new();
     walk(&folder.join("files"), &mut files);
     for path in files.into_iter().filter(|path| !wanted.contains(path)) {
