@@ -301,6 +301,25 @@ mod tests {
         assert_eq!(local.number("k2"), (3, true), "no number is used twice");
     }
 
+    #[test]
+    fn what_was_ready_last_serves_until_the_next_one_is() {
+        let mut local = Local::new(UnitId::new("web", 0));
+        assert_eq!(serving(&local, "k1"), None);
+        let served = |local: &Local, wanted: &str| serving(local, wanted).map(|generation| generation.n);
+        for key in 1..=3 {
+            let to = prepared(&mut local, key, 0);
+            local.become_applied(to, u64::from(key));
+            if key == 1 {
+                assert_eq!(served(&local, "k2"), Some(1), "the next one is not applied yet");
+            }
+        }
+        // The second was never ready, nor is the third.
+        assert_eq!(served(&local, "k3"), Some(1));
+        assert_eq!(served(&local, "k1"), None, "it runs still, and is waited for");
+        local.generations.iter_mut().for_each(|frozen| frozen.draining = Some(1));
+        assert_eq!(served(&local, "k4"), Some(3));
+    }
+
     proptest! {
         /// Whatever plans come and whatever ends: never more than may drain, no number twice, no living port gone,
         /// and no move stops a service of a generation that goes on.
